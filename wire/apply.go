@@ -1,0 +1,224 @@
+package wire
+
+import (
+	"encoding/binary"
+	"fmt"
+	"hash/crc32"
+
+	"github.com/quipudb/quipu/event"
+)
+
+// The binary form of ApplyRequest, version 1. Varints are those of encoding/binary; a string is its length and bytes.
+//
+//	"QAP1"
+//	uvarint partition, epoch, expected, next, windowFrom    varint asOf
+//	string incarnation    uvarint checksum
+//	uvarint nTypes, then as many strings
+//	uvarint nKeys, then as many (uvarint type index, string key)
+//	uvarint nRows, then as many rows:
+//	    uvarint key index, minute    varint count    byte flags: 1 = values
+//	    with values: varint valueCount, sumHi    uvarint sumLo    varint min, max
+//	uint32 little-endian CRC-32C of everything before it
+const applyMagic = "QAP1"
+
+const rowHasValues = 1
+
+var castagnoli = crc32.MakeTable(crc32.Castagnoli)
+
+// EncodeApply appends the binary form of r to dst.
+func EncodeApply(dst []byte, r *ApplyRequest) []byte {
+	start := len(dst)
+	dst = append(dst, applyMagic...)
+	for _, v := range []uint64{uint64(r.Partition), r.Epoch, r.Expected, r.Next, r.WindowFrom} {
+		dst = binary.AppendUvarint(dst, v)
+	}
+	dst = binary.AppendVarint(dst, r.AsOf)
+	dst = appendString(dst, r.Incarnation)
+	dst = binary.AppendUvarint(dst, uint64(r.Checksum))
+	dst = appendRows(dst, r.Rows)
+	return binary.LittleEndian.AppendUint32(dst, crc32.Checksum(dst[start:], castagnoli))
+}
+
+type typedKey struct {
+	kind uint64
+	key  string
+}
+
+func appendRows(dst []byte, rows []Row) []byte {
+	types, typeAt := []string(nil), map[string]uint64{}
+	keys, keyAt := []typedKey(nil), make(map[typedKey]uint64, len(rows))
+	index := make([]uint64, len(rows))
+	for i := range rows {
+		t, ok := typeAt[rows[i].Type]
+		if !ok {
+			t = uint64(len(types))
+			typeAt[rows[i].Type], types = t, append(types, rows[i].Type)
+		}
+		k := typedKey{t, rows[i].Key}
+		at, ok := keyAt[k]
+		if !ok {
+			at = uint64(len(keys))
+			keyAt[k], keys = at, append(keys, k)
+		}
+		index[i] = at
+	}
+	dst = binary.AppendUvarint(dst, uint64(len(types)))
+	for _, t := range types {
+		dst = appendString(dst, t)
+	}
+	dst = binary.AppendUvarint(dst, uint64(len(keys)))
+	for _, k := range keys {
+		dst = appendString(binary.AppendUvarint(dst, k.kind), k.key)
+	}
+	dst = binary.AppendUvarint(dst, uint64(len(rows)))
+	for i := range rows {
+		dst = appendRow(dst, index[i], &rows[i])
+	}
+	return dst
+}
+
+func appendRow(dst []byte, key uint64, r *Row) []byte {
+	dst = binary.AppendUvarint(dst, key)
+	dst = binary.AppendUvarint(dst, uint64(r.Minute))
+	dst = binary.AppendVarint(dst, r.Count)
+	if !r.HasValues {
+		return append(dst, 0)
+	}
+	dst = append(dst, rowHasValues)
+	dst = binary.AppendVarint(dst, r.ValueCount)
+	dst = binary.AppendVarint(dst, r.Sum.Hi)
+	dst = binary.AppendUvarint(dst, r.Sum.Lo)
+	dst = binary.AppendVarint(dst, r.Min)
+	return binary.AppendVarint(dst, r.Max)
+}
+
+func appendString(dst []byte, s string) []byte {
+	return append(binary.AppendUvarint(dst, uint64(len(s))), s...)
+}
+
+// DecodeApply reads the binary form. Its strings are copies. Any damage is a bad_request Problem.
+func DecodeApply(data []byte) (*ApplyRequest, error) {
+	if len(data) < len(applyMagic)+4 || string(data[:len(applyMagic)]) != applyMagic {
+		return nil, NewProblem(CodeBadRequest, "apply: body does not start with %s", applyMagic)
+	}
+	body, sum := data[:len(data)-4], binary.LittleEndian.Uint32(data[len(data)-4:])
+	if crc32.Checksum(body, castagnoli) != sum {
+		return nil, NewProblem(CodeBadRequest, "apply: checksum differs")
+	}
+	d := applyDecoder{rest: body[len(applyMagic):]}
+	r := &ApplyRequest{
+		Partition: int(d.uvarintMax(1 << 31)), Epoch: d.uvarint(), Expected: d.uvarint(), Next: d.uvarint(),
+		WindowFrom: d.uvarint(), AsOf: d.varint(), Incarnation: d.text(64), Checksum: uint32(d.uvarintMax(1<<32 - 1)),
+	}
+	r.Rows = d.rows()
+	if d.err == nil && len(d.rest) > 0 {
+		d.fail("%d bytes too many", len(d.rest))
+	}
+	if d.err != nil {
+		return nil, d.err
+	}
+	return r, nil
+}
+
+type applyDecoder struct {
+	rest []byte
+	err  error
+}
+
+func (d *applyDecoder) fail(format string, args ...any) {
+	if d.err == nil {
+		d.err = NewProblem(CodeBadRequest, "apply: %s", fmt.Sprintf(format, args...))
+		d.rest = nil
+	}
+}
+
+func (d *applyDecoder) uvarint() uint64 {
+	v, n := binary.Uvarint(d.rest)
+	if n <= 0 {
+		d.fail("number is cut off")
+		return 0
+	}
+	d.rest = d.rest[n:]
+	return v
+}
+
+func (d *applyDecoder) uvarintMax(limit uint64) uint64 {
+	v := d.uvarint()
+	if v > limit {
+		d.fail("number %d is above %d", v, limit)
+		return 0
+	}
+	return v
+}
+
+func (d *applyDecoder) varint() int64 {
+	v, n := binary.Varint(d.rest)
+	if n <= 0 {
+		d.fail("number is cut off")
+		return 0
+	}
+	d.rest = d.rest[n:]
+	return v
+}
+
+func (d *applyDecoder) text(limit uint64) string {
+	n := d.uvarintMax(limit)
+	if n > uint64(len(d.rest)) {
+		d.fail("text is cut off")
+		return ""
+	}
+	s := string(d.rest[:n])
+	d.rest = d.rest[n:]
+	return s
+}
+
+func (d *applyDecoder) count(limit uint64) int {
+	return int(d.uvarintMax(min(limit, uint64(len(d.rest)))))
+}
+
+func (d *applyDecoder) rows() []Row {
+	types := make([]string, d.count(MaxApplyRows))
+	for i := range types {
+		types[i] = d.text(event.MaxTypeBytes)
+	}
+	type key struct{ kind, name string }
+	keys := make([]key, d.count(MaxApplyRows))
+	for i := range keys {
+		t := d.uvarint()
+		if t >= uint64(len(types)) {
+			d.fail("type index %d of %d", t, len(types))
+			return nil
+		}
+		keys[i] = key{types[t], d.text(event.MaxKeyBytes)}
+	}
+	rows := make([]Row, d.count(MaxApplyRows))
+	for i := range rows {
+		k := d.uvarint()
+		if k >= uint64(len(keys)) {
+			d.fail("key index %d of %d", k, len(keys))
+			return nil
+		}
+		rows[i].Type, rows[i].Key = keys[k].kind, keys[k].name
+		d.row(&rows[i])
+	}
+	return rows
+}
+
+func (d *applyDecoder) row(r *Row) {
+	r.Aggregate = event.NewAggregate()
+	r.Minute = int64(d.uvarintMax(uint64(event.MaxMinute)))
+	r.Count = d.varint()
+	if len(d.rest) == 0 {
+		d.fail("row is cut off")
+		return
+	}
+	flags := d.rest[0]
+	d.rest = d.rest[1:]
+	if flags != rowHasValues {
+		return
+	}
+	r.HasValues = true
+	r.ValueCount = d.varint()
+	r.Sum = event.Sum{Hi: d.varint(), Lo: d.uvarint()}
+	r.Min, r.Max = d.varint(), d.varint()
+}
