@@ -1,0 +1,156 @@
+package local
+
+import (
+	"context"
+	"crypto/rand"
+	"database/sql"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"time"
+
+	"github.com/go-sql-driver/mysql"
+)
+
+// Account is the user name of one of Quipu's database accounts.
+type Account string
+
+// Every account may do what its work needs and nothing else.
+const (
+	// AccountApply adds counts and makes time partitions of the counts tables.
+	AccountApply Account = "quipu_apply"
+	// AccountRead answers queries.
+	AccountRead Account = "quipu_read"
+	// AccountAnalyst is for people: the views in the schema analytics only.
+	AccountAnalyst Account = "quipu_analyst"
+	// AccountMigrate owns both schemas.
+	AccountMigrate Account = "quipu_migrate"
+	// AccountMonitor sees health, replication and running statements.
+	AccountMonitor Account = "quipu_monitor"
+	// AccountReplicate is how a replica reads its primary's binary log.
+	AccountReplicate Account = "quipu_replicate"
+)
+
+const (
+	// SchemaCounts holds Quipu's tables, SchemaAnalytics the analysts' views.
+	SchemaCounts    = "quipu"
+	SchemaAnalytics = "analytics"
+	// accountHost is where accounts connect from: this machine, by TCP.
+	accountHost = "127.0.0.1"
+)
+
+// ErrNoPassword says that a password is missing.
+var ErrNoPassword = errors.New("no password")
+
+// Accounts lists all of them.
+func Accounts() []Account {
+	return slices.Sorted(maps.Keys(grants()))
+}
+
+// grants is what each account may do, in the words that follow GRANT.
+func grants() map[Account][]string {
+	return map[Account][]string{
+		AccountApply: {
+			"SELECT, INSERT, UPDATE ON `quipu`.*",
+			"ALTER, CREATE, DROP ON `quipu`.`minute_counts`",
+			"ALTER, CREATE, DROP ON `quipu`.`hour_counts`",
+			"ALTER, CREATE, DROP ON `quipu`.`day_counts`",
+		},
+		AccountRead:    {"SELECT ON `quipu`.*"},
+		AccountAnalyst: {"SELECT, SHOW VIEW ON `analytics`.*"},
+		AccountMigrate: {
+			"ALL PRIVILEGES ON `quipu`.*",
+			"ALL PRIVILEGES ON `analytics`.*",
+		},
+		AccountMonitor: {
+			"PROCESS, BINLOG MONITOR, REPLICA MONITOR ON *.*",
+			"SELECT ON `quipu`.*",
+		},
+		AccountReplicate: {"REPLICATION SLAVE ON *.*"},
+	}
+}
+
+// limits bounds what people can ask of a server that others depend on.
+func limits(account Account) string {
+	if account == AccountAnalyst {
+		return "MAX_USER_CONNECTIONS 20 MAX_STATEMENT_TIME 60"
+	}
+	return "MAX_USER_CONNECTIONS 0 MAX_STATEMENT_TIME 0"
+}
+
+// Passwords of the accounts.
+type Passwords map[Account]string
+
+// NewPasswords draws a password for each account.
+func NewPasswords() Passwords {
+	passwords := Passwords{}
+	for _, account := range Accounts() {
+		passwords[account] = rand.Text()
+	}
+	return passwords
+}
+
+// ConfigureAccounts makes the two schemas and all accounts, or sets them right.
+// It writes to the binary log, so call it on the primary: its replicas follow.
+// Repeating it changes nothing.
+func ConfigureAccounts(ctx context.Context, primary *MariaDB, passwords Passwords) error {
+	root, err := primary.rootConnection(ctx)
+	if err != nil {
+		return fmt.Errorf("configure accounts of %s: %w", primary.Name(), err)
+	}
+	defer root.Close()
+	for _, schema := range []string{SchemaCounts, SchemaAnalytics} {
+		_, err := root.ExecContext(ctx, "CREATE DATABASE IF NOT EXISTS `"+schema+"` CHARACTER SET utf8mb4 COLLATE utf8mb4_bin")
+		if err != nil {
+			return fmt.Errorf("create schema %s on %s: %w", schema, primary.Name(), err)
+		}
+	}
+	for _, account := range Accounts() {
+		if err := configureAccount(ctx, root, account, passwords[account]); err != nil {
+			return fmt.Errorf("configure account %s on %s: %w", account, primary.Name(), err)
+		}
+	}
+	return nil
+}
+
+func configureAccount(ctx context.Context, root *sql.Conn, account Account, password string) error {
+	if password == "" {
+		return ErrNoPassword
+	}
+	user := fmt.Sprintf("'%s'@'%s'", account, accountHost)
+	identified := user + " IDENTIFIED BY ? WITH " + limits(account)
+	if _, err := root.ExecContext(ctx, "CREATE USER IF NOT EXISTS "+identified, password); err != nil {
+		return err
+	}
+	if _, err := root.ExecContext(ctx, "ALTER USER "+identified, password); err != nil {
+		return err
+	}
+	for _, grant := range grants()[account] {
+		if _, err := root.ExecContext(ctx, "GRANT "+grant+" TO "+user); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// DSN is the data source name, for go-sql-driver/mysql, of an account on a
+// schema; an empty schema selects none. Times are UTC both ways.
+func (m *MariaDB) DSN(account Account, password, schema string) string {
+	config := mysql.NewConfig()
+	config.User, config.Passwd = string(account), password
+	config.Net, config.Addr, config.DBName = "tcp", m.Address(), schema
+	config.ParseTime, config.Loc = true, time.UTC
+	config.Timeout = 5 * time.Second
+	config.Collation = "utf8mb4_bin"
+	return config.FormatDSN()
+}
+
+// rootConnection is one connection of root's, or an error if the server is down.
+func (m *MariaDB) rootConnection(ctx context.Context) (*sql.Conn, error) {
+	root := m.Root()
+	if root == nil {
+		return nil, errors.New("the server is not running")
+	}
+	return root.Conn(ctx)
+}

@@ -1,0 +1,69 @@
+package local
+
+import (
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"net"
+	"os"
+	"path/filepath"
+	"strconv"
+)
+
+const (
+	// Ports are picked below the range from which Linux takes ports for outgoing
+	// connections: such a connection could occupy one before its server starts.
+	firstPort = 20000
+	portCount = 10000
+	portTries = 500
+)
+
+// Port is a free loopback TCP port, kept from every other reserver on this
+// machine until Release.
+type Port struct {
+	Number int
+	lock   *Lock
+}
+
+// ReservePort picks a free port. No two reservations of one user hold the same
+// port, in one process or in several.
+func ReservePort() (*Port, error) {
+	dir := filepath.Join(os.TempDir(), "quipu-ports-"+strconv.Itoa(os.Getuid()))
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return nil, fmt.Errorf("reserve port: %w", err)
+	}
+	for range portTries {
+		number := firstPort + rand.IntN(portCount)
+		lock, err := lockFile(filepath.Join(dir, strconv.Itoa(number)))
+		if errors.Is(err, ErrLocked) {
+			continue
+		}
+		if err != nil {
+			return nil, fmt.Errorf("reserve port: %w", err)
+		}
+		if PortFree(number) {
+			return &Port{Number: number, lock: lock}, nil
+		}
+		if err := lock.Unlock(); err != nil {
+			return nil, fmt.Errorf("reserve port: %w", err)
+		}
+	}
+	return nil, fmt.Errorf("reserve port: %d tries between %d and %d found no free one", portTries, firstPort, firstPort+portCount-1)
+}
+
+// Release gives the port back.
+func (p *Port) Release() error { return p.lock.Unlock() }
+
+// PortFree tells whether a server could listen on a loopback port now.
+func PortFree(number int) bool {
+	listener, err := net.Listen("tcp4", LoopbackAddress(number))
+	if err != nil {
+		return false
+	}
+	return listener.Close() == nil
+}
+
+// LoopbackAddress is host:port of a loopback port.
+func LoopbackAddress(number int) string {
+	return net.JoinHostPort("127.0.0.1", strconv.Itoa(number))
+}

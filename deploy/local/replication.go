@@ -1,0 +1,134 @@
+package local
+
+import (
+	"context"
+	"database/sql"
+	"fmt"
+	"time"
+)
+
+const replicationPoll = 20 * time.Millisecond
+
+// Replicate makes a server the replica of another and returns when its threads
+// run. The replica fetches all that it lacks by GTID, so repeating it, or doing it
+// again after either was restarted, is safe.
+func Replicate(ctx context.Context, primary, replica *MariaDB, password string) error {
+	if err := pointAt(ctx, primary, replica, password); err != nil {
+		return fmt.Errorf("replicate %s to %s: %w", primary.Name(), replica.Name(), err)
+	}
+	err := poll(ctx, replicationPoll, func(ctx context.Context) error {
+		return replicaRuns(ctx, replica)
+	})
+	if err != nil {
+		return fmt.Errorf("replicate %s to %s: %w", primary.Name(), replica.Name(), err)
+	}
+	return nil
+}
+
+func pointAt(ctx context.Context, primary, replica *MariaDB, password string) error {
+	root, err := replica.rootConnection(ctx)
+	if err != nil {
+		return err
+	}
+	defer root.Close()
+	if _, err := root.ExecContext(ctx, "STOP SLAVE"); err != nil {
+		return err
+	}
+	_, err = root.ExecContext(ctx, `CHANGE MASTER TO
+		MASTER_HOST = '127.0.0.1', MASTER_PORT = ?, MASTER_USER = ?, MASTER_PASSWORD = ?,
+		MASTER_USE_GTID = slave_pos, MASTER_HEARTBEAT_PERIOD = 1, MASTER_CONNECT_RETRY = 1`,
+		primary.Port(), string(AccountReplicate), password)
+	if err != nil {
+		return err
+	}
+	_, err = root.ExecContext(ctx, "START SLAVE")
+	return err
+}
+
+// replicaRuns is an error that says what keeps a replica from replicating.
+func replicaRuns(ctx context.Context, replica *MariaDB) error {
+	status, err := replicaStatus(ctx, replica)
+	if err != nil {
+		return err
+	}
+	if status["Slave_IO_Running"] == "Yes" && status["Slave_SQL_Running"] == "Yes" {
+		return nil
+	}
+	return fmt.Errorf("reading the log: %s %s; applying it: %s %s",
+		status["Slave_IO_Running"], status["Last_IO_Error"], status["Slave_SQL_Running"], status["Last_SQL_Error"])
+}
+
+func replicaStatus(ctx context.Context, replica *MariaDB) (map[string]string, error) {
+	root, err := replica.rootConnection(ctx)
+	if err != nil {
+		return nil, err
+	}
+	defer root.Close()
+	rows, err := root.QueryContext(ctx, "SHOW SLAVE STATUS")
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	names, err := rows.Columns()
+	if err != nil {
+		return nil, err
+	}
+	status := map[string]string{}
+	if !rows.Next() {
+		return status, rows.Err()
+	}
+	values := make([]sql.NullString, len(names))
+	targets := make([]any, len(names))
+	for i := range values {
+		targets[i] = &values[i]
+	}
+	if err := rows.Scan(targets...); err != nil {
+		return nil, err
+	}
+	for i, name := range names {
+		status[name] = values[i].String
+	}
+	return status, rows.Close()
+}
+
+// AwaitReplica waits until a replica has applied all that its primary's binary
+// log holds at the time of the call.
+func AwaitReplica(ctx context.Context, primary, replica *MariaDB) error {
+	var position string
+	source, err := primary.rootConnection(ctx)
+	if err != nil {
+		return fmt.Errorf("await replica %s: %w", replica.Name(), err)
+	}
+	defer source.Close()
+	if err := source.QueryRowContext(ctx, "SELECT @@GLOBAL.gtid_binlog_pos").Scan(&position); err != nil {
+		return fmt.Errorf("await replica %s: %w", replica.Name(), err)
+	}
+	err = poll(ctx, replicationPoll, func(ctx context.Context) error {
+		return replicaAt(ctx, replica, position)
+	})
+	if err != nil {
+		return fmt.Errorf("await replica %s: %w", replica.Name(), err)
+	}
+	return nil
+}
+
+// replicaAt waits a little for a position: short waits end soon after the caller
+// has given up, for the server does not notice that.
+func replicaAt(ctx context.Context, replica *MariaDB, position string) error {
+	root, err := replica.rootConnection(ctx)
+	if err != nil {
+		return err
+	}
+	defer root.Close()
+	var result int
+	if err := root.QueryRowContext(ctx, "SELECT MASTER_GTID_WAIT(?, 0.5)", position).Scan(&result); err != nil {
+		return err
+	}
+	if result == 0 {
+		return nil
+	}
+	if err := replicaRuns(ctx, replica); err != nil {
+		return err
+	}
+	return fmt.Errorf("position %s is not reached", position)
+}
