@@ -67,6 +67,7 @@ type MariaDB struct {
 
 // NewMariaDB describes a server; Start runs it.
 func NewMariaDB(config MariaDBConfig) *MariaDB {
+	config.Dir = absolute(config.Dir)
 	return &MariaDB{config: config}
 }
 
@@ -198,16 +199,14 @@ func (m *MariaDB) socketLocked() string {
 // chooseSocketLocked puts the socket beside the data, or in a short temporary
 // folder where that path would be too long for the kernel.
 func (m *MariaDB) chooseSocketLocked() (string, error) {
-	path, err := filepath.Abs(filepath.Join(m.config.Dir, "sock"))
+	if path := m.socketLocked(); len(path) <= socketPathLimit {
+		return path, nil
+	}
+	dir, err := os.MkdirTemp("/tmp", "quipu-sock-")
 	if err != nil {
 		return "", err
 	}
-	if len(path) <= socketPathLimit {
-		return path, nil
-	}
-	if m.socketDir, err = os.MkdirTemp("/tmp", "quipu-sock-"); err != nil {
-		return "", err
-	}
+	m.socketDir = dir
 	return m.socketLocked(), nil
 }
 

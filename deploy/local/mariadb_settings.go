@@ -66,9 +66,9 @@ func (m *MariaDB) settings(socket string) []byte {
 	c := m.config
 	all := maps.Clone(baseSettings)
 	maps.Copy(all, map[string]string{
-		"datadir":                 absolute(m.dataDir()),
+		"datadir":                 m.dataDir(),
 		"socket":                  socket,
-		"pid_file":                absolute(filepath.Join(c.Dir, "mariadbd.pid")),
+		"pid_file":                filepath.Join(c.Dir, "mariadbd.pid"),
 		"port":                    strconv.Itoa(c.Port),
 		"server_id":               strconv.FormatUint(uint64(c.ServerID), 10),
 		"read_only":               onOff(c.ReadOnly),

@@ -35,6 +35,7 @@ type ZooKeeper struct {
 
 // NewZooKeeper describes a server; Start runs it.
 func NewZooKeeper(config ZooKeeperConfig) *ZooKeeper {
+	config.Dir = absolute(config.Dir)
 	return &ZooKeeper{config: config}
 }
 
@@ -61,10 +62,7 @@ func (z *ZooKeeper) startLocked(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	dir, err := filepath.Abs(z.config.Dir)
-	if err != nil {
-		return err
-	}
+	dir := z.config.Dir
 	conf := filepath.Join(dir, "conf")
 	if err := errors.Join(os.MkdirAll(conf, 0o700), os.MkdirAll(filepath.Join(dir, "data"), 0o700)); err != nil {
 		return err
