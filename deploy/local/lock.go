@@ -32,8 +32,11 @@ func LockDir(dir string) (*Lock, error) {
 	return lock, nil
 }
 
-// Unlock gives the lock up.
-func (l *Lock) Unlock() error { return l.file.Close() }
+// Unlock gives the lock up. Closing alone would leave it for a moment to a child
+// that is just being started.
+func (l *Lock) Unlock() error {
+	return errors.Join(syscall.Flock(int(l.file.Fd()), syscall.LOCK_UN), l.file.Close())
+}
 
 func lockFile(path string) (*Lock, error) {
 	f, err := os.OpenFile(path, os.O_CREATE|os.O_RDWR, 0o644)

@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"strconv"
+	"syscall"
 )
 
 const (
@@ -54,13 +55,19 @@ func ReservePort() (*Port, error) {
 // Release gives the port back.
 func (p *Port) Release() error { return p.lock.Unlock() }
 
-// PortFree tells whether a server could listen on a loopback port now.
+// PortFree tells whether a server could listen on a loopback port now. It binds
+// and never listens: a child that is just being started has a copy of the socket
+// for a moment longer, and a copy that listened would keep the server out.
 func PortFree(number int) bool {
-	listener, err := net.Listen("tcp4", LoopbackAddress(number))
+	fd, err := syscall.Socket(syscall.AF_INET, syscall.SOCK_STREAM, 0)
 	if err != nil {
 		return false
 	}
-	return listener.Close() == nil
+	defer func() { _ = syscall.Close(fd) }()
+	if err := syscall.SetsockoptInt(fd, syscall.SOL_SOCKET, syscall.SO_REUSEADDR, 1); err != nil {
+		return false
+	}
+	return syscall.Bind(fd, &syscall.SockaddrInet4{Port: number, Addr: [4]byte{127, 0, 0, 1}}) == nil
 }
 
 // LoopbackAddress is host:port of a loopback port.

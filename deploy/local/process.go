@@ -125,6 +125,9 @@ func (p *Process) Stop(ctx context.Context) error {
 		return nil
 	case <-ctx.Done():
 	}
+	if ended(p) {
+		return nil
+	}
 	if err := p.Kill(); err != nil {
 		return err
 	}
