@@ -16,27 +16,29 @@ type Code string
 
 // The codes that processes branch on.
 const (
-	CodeBadRequest    Code = "bad_request"   // 400: the request can't be understood; names the field
-	CodeUnauthorized  Code = "unauthorized"  // 401: no token, or an unknown one
-	CodeForbidden     Code = "forbidden"     // 403: the token lacks the scope
-	CodeNotFound      Code = "not_found"     // 404
-	CodeUnknownType   Code = "unknown_type"  // 404: no such event type
-	CodeConflict      Code = "conflict"      // 409
-	CodeTooLarge      Code = "too_large"     // 413
-	CodeUnprocessable Code = "unprocessable" // 422: understood, but not offered
-	CodeFenced        Code = "fenced"        // 409: the epoch is not the partition's current one
-	CodeOffsetMoved   Code = "offset_moved"  // 409: the stored checkpoint is not the expected one; Checkpoint holds it
-	CodeMisrouted     Code = "misrouted"     // 409: this shard does not own the partition
-	CodeTermChanged   Code = "term_changed"  // 503: the shard's primary changed meanwhile; retry
-	CodeUnapplicable  Code = "unapplicable"  // 422: these rows can never be applied (a sum out of range …)
-	CodeOverloaded    Code = "overloaded"    // 429: a bound was reached; retry after RetryAfter
-	CodeLogFull       Code = "log_full"      // 503
-	CodeWindowFull    Code = "window_full"   // 429: the de-duplication window is at its bound
-	CodeUnavailable   Code = "unavailable"   // 503: a part is away; retry
-	CodeDeadline      Code = "deadline"      // 504: the time ran out; the outcome of a write is unknown
-	CodeTrimmed       Code = "trimmed"       // 410: the log no longer has this offset
-	CodeSchema        Code = "schema"        // 503: the database's schema is not one this build knows
-	CodeInternal      Code = "internal"      // 500
+	CodeBadRequest    Code = "bad_request"            // 400: the request can't be understood; names the field
+	CodeUnauthorized  Code = "unauthorized"           // 401: no token, or an unknown one
+	CodeForbidden     Code = "forbidden"              // 403: the token lacks the scope
+	CodeNotFound      Code = "not_found"              // 404
+	CodeUnknownType   Code = "unknown_type"           // 404: no such event type
+	CodeConflict      Code = "conflict"               // 409
+	CodeMethod        Code = "method_not_allowed"     // 405: the path exists, the method doesn't
+	CodeTooLarge      Code = "too_large"              // 413
+	CodeMediaType     Code = "unsupported_media_type" // 415
+	CodeUnprocessable Code = "unprocessable"          // 422: understood, but not offered
+	CodeFenced        Code = "fenced"                 // 409: the epoch is not the partition's current one
+	CodeOffsetMoved   Code = "offset_moved"           // 409: the stored checkpoint is not the expected one; Checkpoint holds it
+	CodeMisrouted     Code = "misrouted"              // 409: this shard does not own the partition
+	CodeTermChanged   Code = "term_changed"           // 503: the shard's primary changed meanwhile; retry
+	CodeUnapplicable  Code = "unapplicable"           // 422: these rows can never be applied (a sum out of range …)
+	CodeOverloaded    Code = "overloaded"             // 429: a bound was reached; retry after RetryAfter
+	CodeLogFull       Code = "log_full"               // 503
+	CodeWindowFull    Code = "window_full"            // 429: the de-duplication window is at its bound
+	CodeUnavailable   Code = "unavailable"            // 503: a part is away; retry
+	CodeDeadline      Code = "deadline"               // 504: the time ran out; the outcome of a write is unknown
+	CodeTrimmed       Code = "trimmed"                // 410: the log no longer has this offset
+	CodeSchema        Code = "schema"                 // 503: the database's schema is not one this build knows
+	CodeInternal      Code = "internal"               // 500
 )
 
 // ProblemType is the media type of an error answer.
@@ -53,6 +55,7 @@ type Problem struct {
 	ByteOffset *int64        `json:"byte_offset,omitempty"` // where a malformed body stopped making sense
 	Checkpoint *Checkpoint   `json:"checkpoint,omitempty"`  // with offset_moved and fenced
 	RetryAfter time.Duration `json:"-"`                     // sent as the Retry-After header, whole seconds rounded up
+	Cause      error         `json:"-"`                     // what led to it, for errors.Is and logs; never crosses processes
 }
 
 // statusOf maps each code to its HTTP status.
@@ -70,6 +73,10 @@ func statusOf(code Code) int {
 		return http.StatusConflict
 	case CodeTrimmed:
 		return http.StatusGone
+	case CodeMethod:
+		return http.StatusMethodNotAllowed
+	case CodeMediaType:
+		return http.StatusUnsupportedMediaType
 	case CodeTooLarge:
 		return http.StatusRequestEntityTooLarge
 	case CodeUnprocessable, CodeUnapplicable:
@@ -102,7 +109,13 @@ func (p *Problem) WithRetryAfter(d time.Duration) *Problem { p.RetryAfter = d; r
 // WithCheckpoint attaches the stored checkpoint and returns p.
 func (p *Problem) WithCheckpoint(c Checkpoint) *Problem { p.Checkpoint = &c; return p }
 
+// WithCause attaches the error that led to p and returns p.
+func (p *Problem) WithCause(err error) *Problem { p.Cause = err; return p }
+
 func (p *Problem) Error() string { return string(p.Code) + ": " + p.Detail }
+
+// Unwrap returns the cause, if there is one.
+func (p *Problem) Unwrap() error { return p.Cause }
 
 // CodeOf returns the code of the first Problem in err's chain, or "" if there is none.
 func CodeOf(err error) Code {

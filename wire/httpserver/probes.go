@@ -1,0 +1,52 @@
+package httpserver
+
+import (
+	"context"
+	"errors"
+	"net/http"
+	"time"
+
+	"github.com/labstack/echo/v4"
+	"github.com/prometheus/client_golang/prometheus/promhttp"
+
+	"github.com/quipudb/quipu/wire"
+	"github.com/quipudb/quipu/wire/auth"
+)
+
+// Bounds of the probes.
+const (
+	readyTimeout      = 2 * time.Second
+	metricsTimeout    = 10 * time.Second
+	metricsInFlight   = 4
+	retryAfterUnready = time.Second
+)
+
+// registerProbes adds what load balancers and monitoring ask. /healthz and /readyz are open to anybody, for load balancers hold no
+// tokens and the answers tell no counts; /metrics wants the scope read once tokens are configured.
+func (s *Server) registerProbes() {
+	s.echo.GET("/healthz", s.healthz)
+	s.echo.GET("/readyz", s.readyz)
+	metrics := promhttp.HandlerFor(s.cfg.Registry, promhttp.HandlerOpts{
+		Timeout: metricsTimeout, MaxRequestsInFlight: metricsInFlight, Registry: s.cfg.Registry,
+	})
+	s.echo.GET("/metrics", echo.WrapHandler(metrics), s.cfg.Auth.Require(auth.Read))
+}
+
+// healthz tells that the process is alive, whatever it can do just now.
+func (s *Server) healthz(c echo.Context) error {
+	return c.JSONBlob(http.StatusOK, []byte(`{"status":"alive"}`))
+}
+
+// readyz tells whether the role should get requests.
+func (s *Server) readyz(c echo.Context) error {
+	ctx, cancel := context.WithTimeout(c.Request().Context(), readyTimeout)
+	defer cancel()
+	err := s.cfg.Ready(ctx)
+	if s.draining.Load() {
+		err = errors.New("draining")
+	}
+	if err != nil {
+		return wire.NewProblem(wire.CodeUnavailable, "not ready: %v", err).WithRetryAfter(retryAfterUnready)
+	}
+	return c.JSONBlob(http.StatusOK, []byte(`{"status":"ready"}`))
+}
