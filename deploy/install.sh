@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
 #
 # Installs what a Quipu cluster on one machine needs beyond Go: MariaDB's server
-# and client programs, a Java runtime and ZooKeeper's jars. Only what is missing
-# is installed, nothing is ever removed, and no system service is left running:
+# and client programs, a Java runtime, ZooKeeper's jars, and make. Only what is
+# missing is installed, nothing is ever removed, and no system service is left running:
 # Quipu starts private servers of its own in its data folder.
 #
 #   deploy/install.sh            say what is missing, ask, install it
@@ -50,6 +50,7 @@ missing() {
 	have mariadb mysql || say mariadb-client
 	have_java || say java
 	have_zookeeper || say zookeeper
+	have make || say make
 }
 
 # package COMPONENT prints the apt package that has it. The first name that apt
@@ -61,6 +62,7 @@ package() {
 	mariadb-client) names=(mariadb-client-core mariadb-client) ;;
 	java) names=(default-jre-headless) ;;
 	zookeeper) names=(libzookeeper-java zookeeper) ;;
+	make) names=(make) ;;
 	esac
 	local name
 	for name in "${names[@]}"; do
@@ -86,6 +88,7 @@ explain_by_hand() {
       Fedora, RHEL: dnf install java-17-openjdk-headless    Arch: pacman -S jre17-openjdk-headless    Alpine: apk add openjdk17-jre-headless" ;;
 		zookeeper) complain "  - Apache ZooKeeper 3.8 or newer: unpack apache-zookeeper-3.8.x-bin.tar.gz from
       https://zookeeper.apache.org/releases.html and set ZOOKEEPER_HOME to its folder" ;;
+		make) complain "  - make, by your system's package manager" ;;
 		esac
 	done
 	complain "Then run this again."
@@ -196,7 +199,7 @@ main() {
 	local -a components
 	mapfile -t components < <(missing)
 	if ((${#components[@]} == 0)); then
-		say "MariaDB, Java and ZooKeeper are there."
+		say "MariaDB, Java and ZooKeeper are installed."
 		return 0
 	fi
 	say "Missing on this machine: ${components[*]}"
@@ -229,7 +232,7 @@ main() {
 		complain "Still missing after the installation: ${components[*]}"
 		return 1
 	fi
-	say "MariaDB, Java and ZooKeeper are there now. No system service was left running by this."
+	say "Installed. No system service was left running by this."
 }
 
 SELF=$(readlink -f "${BASH_SOURCE[0]}")

@@ -1,0 +1,55 @@
+# Quipu: build it, run it, prove it. `make` alone lists what there is.
+
+VERSION   ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
+GO        ?= go
+TOOL      := $(GO) tool -modfile=tools/go.mod
+# Packages tested at once. Each may run databases of its own, so more than the
+# cores at hand only makes all of them slow.
+PARALLEL  ?= 2
+# More flags for go test, or arguments for `make up`, `make bench` and the like:
+# make test TEST='-run Exactly -v'    make up ARGS='--help'
+TEST      ?=
+ARGS      ?=
+
+.DEFAULT_GOAL := help
+.PHONY: help deps build up test lint format bench bench-quick soak clean
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+deps: ## install MariaDB, Java and ZooKeeper if they are missing (asks first; YES=1 agrees)
+	@deploy/install.sh
+
+build: ## build bin/quipu
+	$(GO) build -trimpath -ldflags '-X main.version=$(VERSION)' -o bin/quipu ./cmd/quipu
+
+# exec, so that a signal to make, and Ctrl-C with it, reaches the launcher itself;
+# make waits until the launcher has stopped everything.
+up: deps build ## run a whole cluster on this machine, its data in ./data, until Ctrl-C
+	@exec bin/quipu up $(ARGS)
+
+test: deps build ## run all tests, on real servers
+	QUIPU_TEST_BINARY='$(CURDIR)/bin/quipu' $(GO) test -timeout 15m -p $(PARALLEL) $(TEST) ./...
+
+lint: ## check form and common mistakes
+	@unformatted=$$($(TOOL) gofumpt -l .) || exit 1; \
+	if [ -n "$$unformatted" ]; then echo "to be formatted (make format):"; echo "$$unformatted"; exit 1; fi
+	$(GO) vet ./...
+	$(GO) vet -tags soak ./...
+	$(TOOL) staticcheck ./...
+	$(GO) test ./internal/lint
+
+format: ## format the Go code
+	$(TOOL) gofumpt -w .
+
+bench: deps build ## measure; at most 10 minutes, writes bench/results.json
+	$(GO) run ./bench $(ARGS)
+
+bench-quick: deps build ## measure roughly; at most a minute
+	$(GO) run ./bench -quick $(ARGS)
+
+soak: deps build ## kill everything over and over and count again; up to two hours
+	QUIPU_TEST_BINARY='$(CURDIR)/bin/quipu' $(GO) test -count=1 -timeout 120m -tags soak -v $(TEST) ./scenario/...
+
+clean: ## remove what was built; the cluster's ./data stays
+	rm -rf bin
