@@ -1,0 +1,268 @@
+package writer
+
+import "math/bits"
+
+// A window is the de-duplication window of one partition: for every fingerprint, the tick of its last sighting.
+//
+//	window = 256 segments by the top byte of the fingerprint
+//	segment = buckets of one cache line: 5 fingerprints, their 5 last-seen ticks, how many of them are in use
+//
+// A fingerprint is a duplicate when it was seen no more than span ticks before. Expired entries are dropped when a segment is
+// full, and by a sweep that visits every segment once in a quarter of the window, so entries that are kept are at most a
+// quarter more than those that count. Segments are small and grow one by one: no pause, no moment with everything twice;
+// only the segment that is being moved exists twice, and that is not counted.
+//
+// A window never forgets an id that counts. When its budget is used up, reserve says so and forgets nothing.
+// It is not safe for concurrent use.
+type window struct {
+	clock    quantiser
+	budget   *budget
+	segments [segmentCount]segment
+	scratch  []bucket
+
+	last    int64 // the latest tick
+	sweepAt int   // the next segment to sweep
+	owed    int64 // sweeps owed, in quarter windows' ticks × segments
+	kept    int
+	bytes   int64
+	sink    uint32
+}
+
+const (
+	segmentCount = 256
+	touchAhead   = 256 // fingerprints whose cache lines are fetched together
+)
+
+func newWindow(clock quantiser, b *budget) *window {
+	return &window{clock: clock, budget: b}
+}
+
+// see records that a batch appended at tick holds these fingerprints, sets duplicate[i] for those that were seen within the
+// window, earlier in this batch included, and returns how many those are. It must follow a reserve of the same fingerprints.
+func (w *window) see(fingerprints []uint64, tick int64, duplicate []bool) int {
+	span := uint32(w.clock.span)
+	found := 0
+	for len(fingerprints) > 0 {
+		n := min(len(fingerprints), touchAhead)
+		block, marks := fingerprints[:n], duplicate[:n]
+		fingerprints, duplicate = fingerprints[n:], duplicate[n:]
+		w.touch(block)
+		for i, f := range block {
+			if f == 0 {
+				marks[i] = false
+				continue
+			}
+			s := &w.segments[f>>56]
+			known, age := s.put(f, uint32(tick))
+			marks[i] = known && age <= span
+			if !known {
+				w.kept++
+			}
+			if marks[i] {
+				found++
+			}
+		}
+	}
+	return found
+}
+
+// touch loads the first bucket of every fingerprint, so that the misses overlap.
+func (w *window) touch(fingerprints []uint64) {
+	sink := uint32(0)
+	for _, f := range fingerprints {
+		if s := &w.segments[f>>56]; len(s.buckets) > 0 {
+			sink += s.buckets[s.home(f)].used
+		}
+	}
+	w.sink += sink
+}
+
+// reserve makes room for fingerprints that may all be new. It returns false, having forgotten nothing that counts, when the
+// budget does not allow that.
+func (w *window) reserve(fingerprints []uint64, tick int64) bool {
+	w.advance(tick)
+	var wanted [segmentCount]int32
+	for _, f := range fingerprints {
+		if f != 0 {
+			wanted[f>>56]++
+		}
+	}
+	for i := range wanted {
+		s := &w.segments[i]
+		if wanted[i] > 0 && s.used+int(wanted[i]) > s.limit() && !w.enlarge(s, int(wanted[i])) {
+			return false
+		}
+	}
+	return true
+}
+
+// advance moves to a tick, drops everything when all of it has expired, and sweeps what is due.
+func (w *window) advance(tick int64) {
+	if tick <= w.last {
+		return
+	}
+	step := tick - w.last
+	w.last = tick
+	if step > w.clock.span {
+		w.clear()
+		return
+	}
+	quarter := max(w.clock.span/4, 1)
+	for w.owed += step * segmentCount; w.owed >= quarter; w.owed -= quarter {
+		w.sweep(&w.segments[w.sweepAt])
+		w.sweepAt = (w.sweepAt + 1) % segmentCount
+	}
+}
+
+// sweep drops the expired entries of a segment, and its memory when most of that is unused.
+func (w *window) sweep(s *segment) {
+	if s.used == 0 {
+		return
+	}
+	live := s.live(uint32(w.last), uint32(w.clock.span))
+	switch {
+	case live == 0:
+		w.resize(s, 0)
+	case bucketsFor(live) < len(s.buckets)/2:
+		w.resize(s, bucketsFor(live))
+	case live < s.used:
+		w.rewrite(s)
+	}
+}
+
+// enlarge makes room for more entries in a segment: by dropping expired ones if that is enough, else by growing it.
+func (w *window) enlarge(s *segment, more int) bool {
+	live := s.live(uint32(w.last), uint32(w.clock.span))
+	if live+more <= s.comfort() {
+		w.rewrite(s)
+		return true
+	}
+	if w.resize(s, max(bucketsFor(live+more), len(s.buckets))) {
+		return true
+	}
+	// The budget is used up. Fuller buckets are slower, not wrong.
+	if live+more > s.most() {
+		return false
+	}
+	if live < s.used {
+		w.rewrite(s)
+	}
+	return true
+}
+
+// rewrite drops the expired entries in place.
+func (w *window) rewrite(s *segment) {
+	w.scratch = append(w.scratch[:0], s.buckets...)
+	clear(s.buckets)
+	w.kept -= s.used
+	s.used = 0
+	w.refill(s, w.scratch)
+}
+
+// resize moves the entries that count to n buckets, 0 if there are none.
+func (w *window) resize(s *segment, n int) bool {
+	old := s.buckets
+	grown := int64(n-len(old)) * bucketBytes
+	if !w.budget.take(grown) {
+		return false
+	}
+	w.bytes += grown
+	w.kept -= s.used
+	*s = segment{}
+	if n > 0 {
+		s.buckets = make([]bucket, n)
+	}
+	w.refill(s, old)
+	return true
+}
+
+func (w *window) refill(s *segment, old []bucket) {
+	now, span := uint32(w.last), uint32(w.clock.span)
+	for i := range old {
+		b := &old[i]
+		for j := range b.used {
+			if now-b.ticks[j] <= span {
+				s.put(b.fingerprints[j], b.ticks[j])
+			}
+		}
+	}
+	w.kept += s.used
+}
+
+// clear forgets everything and returns its memory to the budget.
+func (w *window) clear() {
+	w.budget.give(w.bytes)
+	w.segments = [segmentCount]segment{}
+	w.scratch, w.bytes, w.kept, w.owed = nil, 0, 0, 0
+}
+
+const (
+	bucketSlots = 5
+	bucketBytes = 64
+)
+
+// bucket is one cache line.
+type bucket struct {
+	fingerprints [bucketSlots]uint64
+	ticks        [bucketSlots]uint32
+	used         uint32
+}
+
+// segment is an open-addressing table: an entry lies in the first bucket from its home on that was not full when it came.
+type segment struct {
+	buckets []bucket
+	used    int // entries, expired ones included
+}
+
+// home returns the bucket where the search for a fingerprint begins.
+func (s *segment) home(f uint64) uint64 {
+	hi, _ := bits.Mul64(f<<8, uint64(len(s.buckets)))
+	return hi
+}
+
+// put sets the tick of a fingerprint. If it was there already, put returns its age before that.
+func (s *segment) put(f uint64, tick uint32) (known bool, age uint32) {
+	at := s.home(f)
+	for {
+		b := &s.buckets[at]
+		for i := range b.fingerprints {
+			if b.fingerprints[i] == f {
+				age = tick - b.ticks[i]
+				b.ticks[i] = tick
+				return true, age
+			}
+		}
+		if b.used < bucketSlots {
+			b.fingerprints[b.used], b.ticks[b.used] = f, tick
+			b.used++
+			s.used++
+			return false, 0
+		}
+		if at++; at == uint64(len(s.buckets)) {
+			at = 0
+		}
+	}
+}
+
+// live counts the entries that have not expired.
+func (s *segment) live(now, span uint32) int {
+	n := 0
+	for i := range s.buckets {
+		b := &s.buckets[i]
+		for j := range b.used {
+			if now-b.ticks[j] <= span {
+				n++
+			}
+		}
+	}
+	return n
+}
+
+// limit is how many entries a segment takes before it is cleaned or grown, comfort how many may be left after
+// cleaning without growing, most how many it takes when it can't grow.
+func (s *segment) limit() int   { return len(s.buckets) * bucketSlots * 7 / 8 }
+func (s *segment) comfort() int { return len(s.buckets) * bucketSlots * 3 / 4 }
+func (s *segment) most() int    { return len(s.buckets) * bucketSlots * 31 / 32 }
+
+// bucketsFor returns how many buckets hold n entries at two thirds full.
+func bucketsFor(n int) int { return max(n*3/(2*bucketSlots)+1, 2) }
