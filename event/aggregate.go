@@ -37,3 +37,10 @@ func (a *Aggregate) AddEvent(weight, value int64, hasValue bool) {
 	a.Min = min(a.Min, value)
 	a.Max = max(a.Max, value)
 }
+
+// Row is what one flush adds to a cell: a key of a type in a minute.
+type Row struct {
+	Type, Key string
+	Minute    int64 // since 1970 UTC
+	Aggregate
+}

@@ -51,11 +51,7 @@ type ApplyRequest struct {
 }
 
 // Row is what one flush adds to a cell: a key of a type in a minute.
-type Row struct {
-	Type, Key string
-	Minute    int64 // since 1970 UTC
-	event.Aggregate
-}
+type Row = event.Row
 
 // ApplyAnswer tells what was committed.
 type ApplyAnswer struct {
