@@ -1,0 +1,114 @@
+package reader
+
+import (
+	"context"
+	"slices"
+	"sync"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/quipudb/quipu/wire"
+)
+
+// lookupsAtOnce bounds the questions that one request has under way.
+const lookupsAtOnce = 4
+
+// result answers one query: a value per point, ascending, without those that have no rows; or the reason why not.
+type result struct {
+	query   query
+	points  []wire.Point
+	problem *wire.Problem
+}
+
+// gathered is the answer to a list of queries.
+type gathered struct {
+	results []result // in the order of the queries
+	wire.Provenance
+}
+
+// provenance lets a wait look at how fresh an answer is.
+func (g *gathered) provenance() *wire.Provenance { return &g.Provenance }
+
+// gather asks what the plan says. A lookup that fails is the problem of its own queries only. Results that hold a
+// problem already are left as they are.
+func (r *Reader) gather(ctx context.Context, results []result) *gathered {
+	out := &gathered{results: slices.Clone(results)}
+	queries := make([]query, len(results))
+	for i := range results {
+		queries[i] = results[i].query
+	}
+	lookups := planLookups(queries, func(i int) bool { return results[i].problem != nil })
+	var (
+		group errgroup.Group
+		mu    sync.Mutex
+		join  joiner
+	)
+	group.SetLimit(lookupsAtOnce)
+	for _, l := range lookups {
+		group.Go(func() error {
+			answer, err := r.stats(ctx, l)
+			mu.Lock()
+			defer mu.Unlock()
+			if err != nil {
+				r.fail(out, l, err)
+				join.failed(public(err).Code)
+				return nil
+			}
+			fill(out, l, answer)
+			join.add(&answer.Provenance)
+			return nil
+		})
+	}
+	_ = group.Wait() // the goroutines above return no errors
+	out.Provenance = join.provenance()
+	return out
+}
+
+// stats asks the cluster proxies one question.
+func (r *Reader) stats(ctx context.Context, l *lookup) (*wire.StatsAnswer, error) {
+	ctx, cancel := context.WithTimeout(ctx, r.limits.Timeout)
+	defer cancel()
+	begin := time.Now()
+	answer, err := r.proxy.Stats(ctx, l.request())
+	r.metrics.lookups.WithLabelValues("stats").Observe(time.Since(begin).Seconds())
+	r.metrics.keys.Add(float64(len(l.keys)))
+	return answer, err
+}
+
+func (r *Reader) fail(out *gathered, l *lookup, err error) {
+	p := public(err)
+	r.logger.Debug("stats failed", "type", l.kind, "keys", len(l.keys), "error", err)
+	for _, of := range l.of {
+		for _, i := range of {
+			out.results[i].problem = p
+		}
+	}
+}
+
+// fill hands the keys of an answer to the queries that want them. A key that isn't there, its partition being missing, is a problem.
+func fill(out *gathered, l *lookup, answer *wire.StatsAnswer) {
+	told := make(map[string]*wire.KeyStats, len(answer.Keys))
+	for i := range answer.Keys {
+		told[answer.Keys[i].Key] = &answer.Keys[i]
+	}
+	for at, key := range l.keys {
+		stats := told[key]
+		for _, i := range l.of[at] {
+			if stats == nil {
+				out.results[i].problem = absent(answer.Coverage.Missing)
+				continue
+			}
+			out.results[i].points = stats.Points
+		}
+	}
+}
+
+// gatherOne answers a single query. Its problem is the error.
+func (r *Reader) gatherOne(ctx context.Context, q query) (*gathered, error) {
+	g := r.gather(ctx, []result{{query: q}})
+	if p := g.results[0].problem; p != nil {
+		return nil, p
+	}
+	return g, nil
+}

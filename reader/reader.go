@@ -1,0 +1,132 @@
+package reader
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"sync"
+	"time"
+
+	"github.com/labstack/echo/v4"
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/quipudb/quipu/event"
+	"github.com/quipudb/quipu/wire"
+	"github.com/quipudb/quipu/wire/auth"
+)
+
+// Proxy is what the reader asks of the cluster proxies. Its errors are *wire.Problem or those of the context.
+type Proxy interface {
+	Stats(ctx context.Context, request *wire.StatsRequest) (*wire.StatsAnswer, error)
+	Top(ctx context.Context, request *wire.TopRequest) (*wire.TopAnswer, error)
+	LookupKey(ctx context.Context, request *wire.KeyRequest) (*wire.KeyInfo, error)
+}
+
+// Config is what a Reader needs.
+type Config struct {
+	Proxy Proxy
+	// EventTypes returns the registered event types by name, nil as long as they are not known.
+	EventTypes func() map[string]event.Type
+	Now        func() time.Time // time.Now by default
+	Limits     Limits
+	Registry   prometheus.Registerer
+	Logger     *slog.Logger
+}
+
+// Limits bound what one request and all of them together may cost. Zero values give the defaults named here.
+type Limits struct {
+	Timeout      time.Duration // of one question to the proxies: 10 s
+	MaxWait      time.Duration // longest ?wait=: 30 s
+	Questions    int           // questions in flight: 256
+	Waits        int           // requests that wait: 1,024
+	SeriesPoints int           // points of one series: 10,080, a week of minutes or 420 days of hours
+	BatchPoints  int           // points of all the series of one batch: 50,000
+	BatchQueries int           // queries of one batch: 1,000
+	BatchBytes   int64         // body of one batch: 1 MiB
+}
+
+func (l Limits) withDefaults() Limits {
+	setDefault(&l.Timeout, 10*time.Second)
+	setDefault(&l.MaxWait, 30*time.Second)
+	setDefault(&l.Questions, 256)
+	setDefault(&l.Waits, 1024)
+	setDefault(&l.SeriesPoints, 10_080)
+	setDefault(&l.BatchPoints, wire.MaxPointsPerStats)
+	setDefault(&l.BatchQueries, 1000)
+	setDefault(&l.BatchBytes, 1<<20)
+	return l
+}
+
+func setDefault[T comparable](field *T, value T) {
+	var zero T
+	if *field == zero {
+		*field = value
+	}
+}
+
+// Reader answers the HTTP count API.
+type Reader struct {
+	proxy     Proxy
+	types     func() map[string]event.Type
+	now       func() time.Time
+	limits    Limits
+	logger    *slog.Logger
+	metrics   *metrics
+	questions gate
+	waits     gate
+	document  asset
+	console   asset
+	drain     chan struct{}
+	draining  sync.Once
+}
+
+// New returns a reader. It does no I/O.
+func New(cfg Config) (*Reader, error) {
+	if cfg.Proxy == nil || cfg.EventTypes == nil || cfg.Logger == nil || cfg.Registry == nil {
+		return nil, errors.New("make reader: proxy, event types, logger and registry must be set")
+	}
+	if cfg.Now == nil {
+		cfg.Now = time.Now
+	}
+	limits := cfg.Limits.withDefaults()
+	m := newMetrics(cfg.Registry)
+	return &Reader{
+		proxy: cfg.Proxy, types: cfg.EventTypes, now: cfg.Now, limits: limits, logger: cfg.Logger, metrics: m,
+		questions: newGate("questions", limits.Questions, m.questions, m.refused),
+		waits:     newGate("waits", limits.Waits, m.waiting, m.refused),
+		document:  documentAsset(),
+		console:   consoleAsset(),
+		drain:     make(chan struct{}),
+	}, nil
+}
+
+// Run returns when ctx has ended. Requests that wait are then answered with what there is, so that a server can drain.
+func (r *Reader) Run(ctx context.Context) error {
+	<-ctx.Done()
+	r.draining.Do(func() { close(r.drain) })
+	return nil
+}
+
+// Ready returns an error as long as the reader can't answer anything: the event types are not known yet.
+func (r *Reader) Ready(context.Context) error {
+	if r.types() == nil {
+		return errors.New("event types are not known yet")
+	}
+	return nil
+}
+
+// Register adds the routes. What asks for counts wants the scope read; the console page and the document are open.
+func (r *Reader) Register(e *echo.Echo, v *auth.Verifier) {
+	read := v.Require(auth.Read)
+	get := func(path string, h echo.HandlerFunc, m ...echo.MiddlewareFunc) {
+		e.GET(path, h, m...)
+		e.HEAD(path, h, m...)
+	}
+	get("/v1/stats", r.getStats, read)
+	e.POST(`/v1/stats\:batch`, r.postBatch, read)
+	get("/v1/top", r.getTop, read)
+	get("/v1/keys/:type/:key", r.getKey, read)
+	get("/v1/event-types", r.getEventTypes, read)
+	get("/openapi.json", r.document.serve)
+	get("/", r.console.serve)
+}
