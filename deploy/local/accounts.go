@@ -2,7 +2,6 @@ package local
 
 import (
 	"context"
-	"crypto/rand"
 	"database/sql"
 	"errors"
 	"fmt"
@@ -40,9 +39,6 @@ const (
 	accountHost = "127.0.0.1"
 )
 
-// ErrNoPassword says that a password is missing.
-var ErrNoPassword = errors.New("no password")
-
 // Accounts lists all of them.
 func Accounts() []Account {
 	return slices.Sorted(maps.Keys(grants()))
@@ -77,18 +73,6 @@ func limits(account Account) string {
 		return "MAX_USER_CONNECTIONS 20 MAX_STATEMENT_TIME 60"
 	}
 	return "MAX_USER_CONNECTIONS 0 MAX_STATEMENT_TIME 0"
-}
-
-// Passwords of the accounts.
-type Passwords map[Account]string
-
-// NewPasswords draws a password for each account.
-func NewPasswords() Passwords {
-	passwords := Passwords{}
-	for _, account := range Accounts() {
-		passwords[account] = rand.Text()
-	}
-	return passwords
 }
 
 // ConfigureAccounts makes the two schemas and all accounts, or sets them right.
@@ -150,7 +134,7 @@ func (m *MariaDB) DSN(account Account, password, schema string) string {
 func (m *MariaDB) rootConnection(ctx context.Context) (*sql.Conn, error) {
 	root := m.Root()
 	if root == nil {
-		return nil, errors.New("the server is not running")
+		return nil, errors.New("the server was never started")
 	}
 	return root.Conn(ctx)
 }

@@ -2,10 +2,13 @@ package local_test
 
 import (
 	"errors"
+	"os"
+	"path/filepath"
 	"slices"
 	"testing"
 
 	"github.com/go-sql-driver/mysql"
+	"github.com/google/go-cmp/cmp"
 
 	"github.com/quipudb/quipu/deploy/local"
 	"github.com/quipudb/quipu/testkit"
@@ -123,5 +126,47 @@ func TestAnalystIsBounded(t *testing.T) {
 	db := testkit.MariaDB(t)
 	if got := query(t, db.Open(t, local.AccountAnalyst), "SELECT @@SESSION.max_statement_time"); got != "60" {
 		t.Errorf("an analyst's statement may take %s s, want 60", got)
+	}
+}
+
+func TestPasswordsAreKept(t *testing.T) {
+	t.Parallel()
+	path := filepath.Join(t.TempDir(), "cluster", "passwords.json")
+	first, err := local.OpenPasswords(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	distinct := map[string]bool{}
+	for _, account := range local.Accounts() {
+		distinct[first[account]] = true
+	}
+	if len(distinct) != len(local.Accounts()) || distinct[""] {
+		t.Errorf("%d different passwords for %d accounts", len(distinct), len(local.Accounts()))
+	}
+	info, err := os.Stat(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := info.Mode().Perm(); got != 0o600 {
+		t.Errorf("the file's mode is %v, want it to be its owner's alone", got)
+	}
+	second, err := local.OpenPasswords(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(first, second); diff != "" {
+		t.Error("the passwords changed")
+	}
+
+	// A file from a version that knew fewer accounts.
+	if err := os.WriteFile(path, []byte(`{"quipu_read": "old"}`), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	third, err := local.OpenPasswords(path)
+	if err != nil || third[local.AccountRead] != "old" || third[local.AccountApply] == "" {
+		t.Errorf("the old file became %d passwords, %v; want the old one kept and the others drawn", len(third), err)
+	}
+	if fourth, err := local.OpenPasswords(path); err != nil || !cmp.Equal(third, fourth) {
+		t.Errorf("what was drawn was not kept: %v", err)
 	}
 }

@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -13,6 +15,10 @@ import (
 )
 
 var errNoProcess = errors.New("no such process")
+
+// pidFileVariable tells a child of its pid file. Nobody reads it there but this
+// package, from outside.
+const pidFileVariable = "QUIPU_PID_FILE"
 
 const (
 	leftoverPoll = 20 * time.Millisecond
@@ -78,60 +84,101 @@ func readPIDFile(path string) (identity, bool, error) {
 	return id, id.pid > 1, nil
 }
 
-// LeftoverPID is the pid of the process that a pid file names, if exactly that
-// process is still running, and 0 otherwise.
-func LeftoverPID(pidFile string) (int, error) {
+// leftover is the process that was started with a pid file and still runs: the one
+// that the file names, or, if its launcher was killed before it wrote the file,
+// the one that carries the file's name in its environment.
+func leftover(pidFile string) (identity, bool, error) {
 	id, ok, err := readPIDFile(pidFile)
-	if err != nil || !ok {
-		return 0, err
-	}
-	now, err := identify(id.pid)
-	if errors.Is(err, errNoProcess) || (err == nil && now != id) {
-		return 0, nil
-	}
 	if err != nil {
+		return identity{}, false, err
+	}
+	if ok {
+		running, err := id.running()
+		if err != nil || running {
+			return id, running, err
+		}
+	}
+	return findByEnvironment(pidFileVariable + "=" + absolute(pidFile))
+}
+
+func (id identity) running() (bool, error) {
+	now, err := identify(id.pid)
+	if errors.Is(err, errNoProcess) {
+		return false, nil
+	}
+	return now == id, err
+}
+
+// findByEnvironment looks for a process that was started with a variable. What
+// may not be looked at belongs to others.
+func findByEnvironment(setting string) (identity, bool, error) {
+	files, err := filepath.Glob("/proc/[0-9]*/environ")
+	if err != nil {
+		return identity{}, false, fmt.Errorf("look for process: %w", err)
+	}
+	for _, file := range files {
+		environment, err := os.ReadFile(file)
+		if err != nil || !slices.Contains(strings.Split(string(environment), "\x00"), setting) {
+			continue
+		}
+		pid, err := strconv.Atoi(filepath.Base(filepath.Dir(file)))
+		if err != nil {
+			continue
+		}
+		if id, err := identify(pid); err == nil {
+			return id, true, nil
+		}
+	}
+	return identity{}, false, nil
+}
+
+// LeftoverPID is the pid of the process that was started with a pid file, if
+// exactly that process is still running, and 0 otherwise.
+func LeftoverPID(pidFile string) (int, error) {
+	id, ok, err := leftover(pidFile)
+	if err != nil || !ok {
 		return 0, err
 	}
 	return id.pid, nil
 }
 
-// StopLeftover stops the process that a pid file names, if exactly that process
-// is still running, and removes the file. It asks first and kills when ctx is
-// done. It reports whether there was one. Only whoever holds the folder's lock
-// (LockDir) may call it, else it stops a live launcher's processes.
+// StopLeftover stops the process that was started with a pid file, if exactly
+// that process is still running, and removes the file. It asks first and kills
+// when ctx is done. It reports whether there was one. Only whoever holds the
+// folder's lock (LockDir) may call it, else it stops a live launcher's processes.
 func StopLeftover(ctx context.Context, pidFile string) (bool, error) {
-	pid, err := LeftoverPID(pidFile)
+	id, ok, err := leftover(pidFile)
 	if err != nil {
 		return false, fmt.Errorf("stop left-over process: %w", err)
 	}
-	if pid == 0 {
-		_ = os.Remove(pidFile)
-		return false, nil
-	}
-	// On Linux the handle names the process itself. Asking again after it was
-	// opened closes the gap in which the pid could have been given away.
-	process, err := os.FindProcess(pid)
-	if err != nil {
-		return false, fmt.Errorf("stop left-over process %d: %w", pid, err)
-	}
-	defer func() { _ = process.Release() }()
-	if again, err := LeftoverPID(pidFile); err != nil || again != pid {
-		return false, err
-	}
-	if err := endProcess(ctx, process, pidFile); err != nil {
-		return true, fmt.Errorf("stop left-over process %d: %w", pid, err)
+	if ok {
+		if err := id.end(ctx); err != nil {
+			return true, fmt.Errorf("stop left-over process %d: %w", id.pid, err)
+		}
 	}
 	_ = os.Remove(pidFile)
-	return true, nil
+	return ok, nil
 }
 
-func endProcess(ctx context.Context, process *os.Process, pidFile string) error {
+// end stops the process and waits until it is gone.
+func (id identity) end(ctx context.Context) error {
+	// On Linux the handle names the process itself. Asking again after it was
+	// opened closes the gap in which the pid could have been given away.
+	process, err := os.FindProcess(id.pid)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = process.Release() }()
+	if running, err := id.running(); err != nil || !running {
+		return err
+	}
+	// A paused process takes no request before it continues.
 	for _, s := range []os.Signal{syscall.SIGTERM, syscall.SIGCONT} {
 		if err := process.Signal(s); err != nil && !errors.Is(err, os.ErrProcessDone) {
 			return err
 		}
 	}
-	if awaitGone(ctx, pidFile) == nil {
+	if id.awaitGone(ctx) == nil {
 		return nil
 	}
 	if err := process.Kill(); err != nil && !errors.Is(err, os.ErrProcessDone) {
@@ -139,14 +186,14 @@ func endProcess(ctx context.Context, process *os.Process, pidFile string) error 
 	}
 	grace, cancel := context.WithTimeout(context.WithoutCancel(ctx), killGrace)
 	defer cancel()
-	return awaitGone(grace, pidFile)
+	return id.awaitGone(grace)
 }
 
-func awaitGone(ctx context.Context, pidFile string) error {
+func (id identity) awaitGone(ctx context.Context) error {
 	return poll(ctx, leftoverPoll, func(context.Context) error {
-		pid, err := LeftoverPID(pidFile)
-		if err == nil && pid != 0 {
-			err = fmt.Errorf("process %d is still running", pid)
+		running, err := id.running()
+		if err == nil && running {
+			err = errors.New("it is still running")
 		}
 		return err
 	})

@@ -101,6 +101,29 @@ func TestLeftoverIsRecognisedAndStopped(t *testing.T) {
 	}
 }
 
+func TestLeftoverWithoutItsFileIsFound(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	pid := killedLauncher(t, dir, "stays")
+	pidFile := filepath.Join(dir, "process")
+	t.Cleanup(func() { _, _ = local.StopLeftover(context.Background(), pidFile) })
+	// As if the launcher had been killed before it wrote the file.
+	if err := os.Remove(pidFile); err != nil {
+		t.Fatal(err)
+	}
+	if got, err := local.LeftoverPID(pidFile); err != nil || got != pid {
+		t.Errorf("LeftoverPID = %d, %v; want %d", got, err, pid)
+	}
+	if got, err := local.LeftoverPID(pidFile + "-of-another"); err != nil || got != 0 {
+		t.Errorf("LeftoverPID of another file = %d, %v; want 0", got, err)
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	defer cancel()
+	if found, err := local.StopLeftover(ctx, pidFile); err != nil || !found {
+		t.Errorf("StopLeftover = %v, %v; want true, nil", found, err)
+	}
+}
+
 func TestLeftoverThatIgnoresTheRequestIsKilled(t *testing.T) {
 	t.Parallel()
 	p := shell(t, "trap '' TERM; echo up; while :; do sleep 0.01; done")

@@ -157,9 +157,9 @@ func (m *MariaDB) Process() *Process {
 	return m.process
 }
 
-// Root is a small pool of root's connections through the unix socket. It is good
-// until the server stops. Root is not bound by read_only: never write with it
-// on a replica.
+// Root is a small pool of root's connections through the unix socket, nil before
+// the first Start. It is good until the server is stopped or killed; each Start
+// makes another. Root is not bound by read_only: never write with it on a replica.
 func (m *MariaDB) Root() *sql.DB {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -213,7 +213,6 @@ func (m *MariaDB) chooseSocketLocked() (string, error) {
 func (m *MariaDB) closeLocked() {
 	if m.root != nil {
 		_ = m.root.Close()
-		m.root = nil
 	}
 	if m.socketDir != "" {
 		_ = os.RemoveAll(m.socketDir)

@@ -8,6 +8,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"syscall"
 )
 
@@ -52,7 +53,7 @@ func StartProcess(c Command) (*Process, error) {
 	defer log.Close() // the child has its own descriptor
 
 	cmd := exec.Command(c.Path, c.Args...)
-	cmd.Env, cmd.Dir = c.Env, c.Dir
+	cmd.Env, cmd.Dir = c.environment(), c.Dir
 	cmd.Stdout, cmd.Stderr = log, log
 	cmd.SysProcAttr = processAttributes(c.DieWithParent)
 
@@ -67,6 +68,18 @@ func StartProcess(c Command) (*Process, error) {
 		return nil, fmt.Errorf("start %s: %w", c.Name, err)
 	}
 	return p, nil
+}
+
+// environment is that of the child; the last of two equal names counts.
+func (c Command) environment() []string {
+	environment := c.Env
+	if environment == nil {
+		environment = os.Environ()
+	}
+	if c.PIDFile == "" {
+		return environment
+	}
+	return append(slices.Clone(environment), pidFileVariable+"="+absolute(c.PIDFile))
 }
 
 // run starts the child and reaps it. The kernel sends the parent-death signal

@@ -17,7 +17,12 @@ func TestReplicationSurvivesKills(t *testing.T) {
 	t.Parallel()
 	shard := testkit.Shard(t)
 	primary, replica := shard.Primary, shard.Replica
-	execAll(t, primary.Open(t, local.AccountMigrate), "CREATE TABLE t (id INT PRIMARY KEY)")
+	execAll(t, primary.Open(t, local.AccountMigrate),
+		"CREATE TABLE t (id INT PRIMARY KEY)",
+		"CREATE TABLE numbers (seq INT PRIMARY KEY)",
+		"INSERT INTO numbers SELECT seq FROM (WITH RECURSIVE n AS (SELECT 0 AS seq UNION ALL SELECT seq + 1 FROM n WHERE seq < 999) SELECT seq FROM n) AS small",
+		"INSERT IGNORE INTO numbers SELECT a.seq * 1000 + b.seq FROM numbers a, numbers b WHERE a.seq < 100",
+	)
 	rows := 0
 	insert := func(t *testing.T) {
 		t.Helper()
@@ -63,6 +68,25 @@ func TestReplicationSurvivesKills(t *testing.T) {
 			start(t, replica)
 			start(t, primary)
 			insert(t)
+		}},
+		{"the replica is killed while it applies", func(t *testing.T) {
+			for range 3 {
+				statement := fmt.Sprintf("INSERT INTO quipu.t SELECT seq FROM quipu.numbers WHERE seq BETWEEN %d AND %d", rows, rows+19999)
+				done := make(chan error, 1)
+				go func() {
+					_, err := primary.Root().Exec(statement)
+					done <- err
+				}()
+				rows += 20000
+				kill(t, replica)
+				start(t, replica)
+				if err := <-done; err != nil {
+					t.Fatal(err)
+				}
+				insert(t)
+				kill(t, replica)
+				start(t, replica)
+			}
 		}},
 		{"replication is set up again", func(t *testing.T) {
 			if err := local.Replicate(t.Context(), primary.MariaDB, replica.MariaDB, primary.Passwords[local.AccountReplicate]); err != nil {
