@@ -1,0 +1,80 @@
+package config
+
+import "time"
+
+// Ingest configures the role that takes events in and keeps the log.
+type Ingest struct {
+	Listen         string        `yaml:"listen"`
+	Advertise      string        `yaml:"advertise"`
+	LogDir         string        `yaml:"log_dir"`
+	SegmentSize    Size          `yaml:"segment_size" range:"1MiB..1GiB"`
+	MaxBytes       Size          `yaml:"max_bytes" range:"64MiB..1024TiB"`
+	Retention      time.Duration `yaml:"retention" range:"0s..3650d"`
+	TrimInterval   time.Duration `yaml:"trim_interval" range:"1s..1d"`
+	CommitDelay    time.Duration `yaml:"commit_delay" range:"0s..1s"`
+	CommitSize     Size          `yaml:"commit_size" range:"4KiB..8MiB"`
+	MaxInFlight    Size          `yaml:"max_in_flight" range:"16MiB..64GiB"`
+	MaxBody        Size          `yaml:"max_body" range:"1KiB..64MiB"`
+	MaxEvents      int           `yaml:"max_events" range:"1..100000"`
+	AcceptLate     time.Duration `yaml:"accept_late" range:"1m..3650d"`
+	AcceptAhead    time.Duration `yaml:"accept_ahead" range:"0s..1d"`
+	WindowMaxIDs   int           `yaml:"window_max_ids" range:"1000..10000000000"`
+	IdempotencyMax int           `yaml:"idempotency_max" range:"1..10000000"`
+}
+
+// Writer configures the role that counts.
+type Writer struct {
+	Listen           string        `yaml:"listen"`
+	Advertise        string        `yaml:"advertise"`
+	WindowMaxBytes   Size          `yaml:"window_max_bytes" range:"16MiB..1TiB"`
+	FlushInterval    time.Duration `yaml:"flush_interval" range:"50ms..1m"`
+	MaxFlushInterval time.Duration `yaml:"max_flush_interval" range:"50ms..10m"`
+	MaxRows          int           `yaml:"max_rows" range:"100..200000"`
+	ReadBytes        Size          `yaml:"read_bytes" range:"64KiB..64MiB"`
+	ReadWait         time.Duration `yaml:"read_wait" range:"10ms..30s"`
+	DeadLetterDir    string        `yaml:"dead_letter_dir"`
+}
+
+// ClusterProxy configures the router.
+type ClusterProxy struct {
+	Listen       string        `yaml:"listen"`
+	Advertise    string        `yaml:"advertise"`
+	ApplyTimeout time.Duration `yaml:"apply_timeout" range:"100ms..5m"`
+	ReadTimeout  time.Duration `yaml:"read_timeout" range:"10ms..5m"`
+	MaxInFlight  int           `yaml:"max_in_flight" range:"1..100000"`
+	Retries      int           `yaml:"retries" range:"0..10"`
+}
+
+// ShardProxy configures the guard of one shard.
+type ShardProxy struct {
+	Listen       string        `yaml:"listen"`
+	Advertise    string        `yaml:"advertise"`
+	Shard        string        `yaml:"shard"`
+	MaxLag       time.Duration `yaml:"max_lag" range:"10ms..1d"`
+	ApplyPool    int           `yaml:"apply_pool" range:"1..64"`
+	ReadPool     int           `yaml:"read_pool" range:"1..1000"`
+	ApplyTimeout time.Duration `yaml:"apply_timeout" range:"100ms..5m"`
+	PointTimeout time.Duration `yaml:"point_timeout" range:"10ms..5m"`
+	ScanTimeout  time.Duration `yaml:"scan_timeout" range:"10ms..5m"`
+	DatabaseTLS  string        `yaml:"database_tls" oneof:"off verify"`
+}
+
+// Reader configures the role that answers questions.
+type Reader struct {
+	Listen       string        `yaml:"listen"`
+	Advertise    string        `yaml:"advertise"`
+	Timeout      time.Duration `yaml:"timeout" range:"100ms..5m"`
+	MaxWait      time.Duration `yaml:"max_wait" range:"0s..1m"`
+	Questions    int           `yaml:"questions" range:"1..100000"`
+	Waits        int           `yaml:"waits" range:"1..100000"`
+	SeriesPoints int           `yaml:"series_points" range:"1..50000"`
+	BatchPoints  int           `yaml:"batch_points" range:"1..50000"`
+	BatchQueries int           `yaml:"batch_queries" range:"1..1000"`
+	BatchBytes   Size          `yaml:"batch_bytes" range:"1KiB..64MiB"`
+}
+
+// Migrate configures quipu migrate.
+type Migrate struct {
+	LockTimeout      time.Duration `yaml:"lock_timeout" range:"1s..1h"`
+	StatementTimeout time.Duration `yaml:"statement_timeout" range:"1s..1d"`
+}
