@@ -2,8 +2,8 @@
 #
 # Installs what a Quipu cluster on one machine needs beyond Go: MariaDB's server
 # and client programs, a Java runtime, ZooKeeper's jars, and make. Only what is
-# missing is installed, nothing is ever removed, and no system service is left running:
-# Quipu starts private servers of its own in its data folder.
+# missing is installed, nothing is ever removed, and no system service is left
+# running: Quipu starts private servers of its own in its data folder.
 #
 #   deploy/install.sh            say what is missing, ask, install it
 #   YES=1 deploy/install.sh      the same without the question (so does CI=true)
@@ -64,9 +64,10 @@ package() {
 	zookeeper) names=(libzookeeper-java zookeeper) ;;
 	make) names=(make) ;;
 	esac
-	local name
+	local name policy
 	for name in "${names[@]}"; do
-		if LC_ALL=C apt-cache policy "$name" 2>/dev/null | grep -q '^  Candidate: [^(]'; then
+		policy=$(LC_ALL=C apt-cache policy "$name" 2>/dev/null)
+		if grep -q '^  Candidate: [^(]' <<<"$policy"; then
 			say "$name"
 			return
 		fi
