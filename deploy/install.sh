@@ -66,7 +66,7 @@ package() {
 	esac
 	local name policy
 	for name in "${names[@]}"; do
-		policy=$(LC_ALL=C apt-cache policy "$name" 2>/dev/null)
+		policy=$(LC_ALL=C apt-cache policy "$name" 2>/dev/null) || policy=
 		if grep -q '^  Candidate: [^(]' <<<"$policy"; then
 			say "$name"
 			return
