@@ -72,6 +72,7 @@ func (s *Server) serve(c echo.Context, next echo.HandlerFunc) (err error) {
 	left := min(time.Duration(min(ms, maxDeadline.Milliseconds()))*time.Millisecond, maxDeadline)
 	ctx, cancel := context.WithTimeout(req.Context(), left)
 	defer cancel()
+	defer c.SetRequest(req) // errors are rendered after the deadline's context is gone, and that is no caller that went away
 	c.SetRequest(req.WithContext(ctx))
 	return next(c)
 }

@@ -252,6 +252,17 @@ func TestClientAndServerShareTheDeadline(t *testing.T) {
 	<-ended
 }
 
+// The deadline's context ends with the handler, before its error is rendered.
+func TestErrorsAreToldWithinADeadline(t *testing.T) {
+	f := start(t, httpserver.Config{}, func(e *echo.Echo) {
+		e.GET("/full", func(echo.Context) error { return wire.NewProblem(wire.CodeOverloaded, "full") })
+	})
+	got := f.do(http.MethodGet, "/full", http.Header{wire.HeaderDeadline: {"60000"}}, nil)
+	if got.status != 429 || got.problem.Code != wire.CodeOverloaded {
+		t.Errorf("got %d %+v, want 429 overloaded", got.status, got.problem)
+	}
+}
+
 func TestRequestIDs(t *testing.T) {
 	f := start(t, httpserver.Config{}, nil)
 	own := f.get("/healthz").header.Get(wire.HeaderRequestID)
