@@ -48,14 +48,15 @@ func ownerScore(partition int, member string) uint64 {
 	return xxh3.Hash(append(buf, member...))
 }
 
-// Owners assigns every partition to a member: rendezvous hashing with a cap of ⌈partitions ÷ members⌉ a member, so
-// that no member carries more than its share. It depends only on its arguments, not on their order.
+// Owners assigns every partition to a member: rendezvous hashing with a cap, so that every member carries ⌊partitions ÷
+// members⌋ or one more. The cap costs some moves beyond the least possible when a member joins or leaves: a few
+// percent while a member carries many partitions. It depends only on its arguments, not on their order.
 func Owners(partitions int, members []string) []string {
 	owners := make([]string, partitions)
 	if len(members) == 0 {
 		return owners
 	}
-	share := (partitions + len(members) - 1) / len(members)
+	share, more := partitions/len(members), partitions%len(members) // so many members may carry one more
 	load := make(map[string]int, len(members))
 	ranked := slices.Clone(members)
 	for p := range owners {
@@ -63,10 +64,14 @@ func Owners(partitions int, members []string) []string {
 			return cmp.Or(cmp.Compare(ownerScore(p, b), ownerScore(p, a)), cmp.Compare(a, b))
 		})
 		for _, m := range ranked {
-			if load[m] < share {
-				owners[p], load[m] = m, load[m]+1
-				break
+			if load[m] > share || load[m] == share && more == 0 {
+				continue
 			}
+			if load[m] == share {
+				more--
+			}
+			owners[p], load[m] = m, load[m]+1
+			break
 		}
 	}
 	return owners
