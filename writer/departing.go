@@ -1,0 +1,150 @@
+package writer
+
+import (
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/quipudb/quipu/eventlog"
+	"github.com/quipudb/quipu/wire"
+)
+
+// A refusedError says that a request of several batches can never be applied: one of those below next is to blame.
+type refusedError struct {
+	next  uint64
+	cause error
+}
+
+func (e *refusedError) Error() string { return e.cause.Error() }
+func (e *refusedError) Unwrap() error { return e.cause }
+
+// flight is a flush under way.
+type flight struct {
+	request *wire.ApplyRequest
+	started time.Time
+	events  int64
+	done    chan error
+}
+
+// softBytes is when a request is due for its size: half of what one may have, to leave room for the batch that goes beyond.
+const softBytes = wire.MaxApplyBytes / 2
+
+// keptNames bounds the dictionary, in multiples of the rows of a flush: a larger one is begun anew.
+const keptNames = 4
+
+// dueIn returns how long it is until the next flush is due; the longest wait while one is under way.
+func (p *pass) dueIn() time.Duration {
+	if p.flight != nil {
+		return p.pace.least
+	}
+	return p.pace.dueAfter(p.cells.count) - time.Since(p.started)
+}
+
+// turn takes note of a flush that has ended and starts the next if it is due.
+func (p *pass) turn() error {
+	if p.flight != nil {
+		select {
+		case err := <-p.flight.done:
+			if err := p.landed(err); err != nil {
+				return err
+			}
+		default:
+			return nil
+		}
+	}
+	if (p.full() || p.dueIn() <= 0) && (p.next > p.committed.NextOffset || p.asOf > p.committed.AsOf) {
+		p.depart()
+	}
+	return nil
+}
+
+// depart freezes what is counted and sends it. Without rows that is a heartbeat.
+func (p *pass) depart() {
+	p.rows = p.cells.take(p.rows[:0])
+	if len(p.names.names) > keptNames*p.flush.MaxRows {
+		p.names = newDictionary(p.partition, p.partitions)
+	}
+	oldest := p.clock.oldest(p.asOf)
+	p.marks.forget(oldest)
+	f := &flight{
+		request: &wire.ApplyRequest{
+			Partition: p.partition, Epoch: p.epoch, Expected: p.committed.NextOffset, Next: p.next, WindowFrom: p.marks.from(oldest, p.next),
+			AsOf: p.asOf, Incarnation: p.incarnation, Checksum: p.checksum, Rows: p.rows,
+		},
+		started: time.Now(), events: p.pending, done: make(chan error, 1),
+	}
+	p.flight, p.started, p.pending = f, f.started, 0
+	go func() { f.done <- p.flusher.apply(p.hard, f.request) }()
+}
+
+// land waits for the flush under way, if there is one.
+func (p *pass) land() error {
+	if p.flight == nil {
+		return nil
+	}
+	return p.landed(<-p.flight.done)
+}
+
+// landed notes the outcome of the flush under way.
+func (p *pass) landed(err error) error {
+	f := p.flight
+	p.flight = nil
+	if err != nil {
+		if unapplicable, ok := errors.AsType[*unapplicableError](err); ok {
+			return &refusedError{f.request.Next, unapplicable}
+		}
+		return err
+	}
+	r := f.request
+	p.committed.NextOffset, p.committed.AsOf, p.committed.WindowFrom = r.Next, r.AsOf, r.WindowFrom
+	p.committed.Incarnation, p.committed.Checksum = r.Incarnation, r.Checksum
+	p.observe(f)
+	p.publish()
+	return nil
+}
+
+func (p *pass) observe(f *flight) {
+	if len(f.request.Rows) == 0 {
+		p.metrics.heartbeats.Inc()
+	} else {
+		p.metrics.rowFlushes.Inc()
+		p.metrics.flushRows.Add(float64(len(f.request.Rows)))
+	}
+	took := time.Since(f.started)
+	p.metrics.flushSeconds.Observe(took.Seconds())
+	lag := time.Duration(0)
+	if p.end > p.next {
+		lag = max(time.Since(time.UnixMilli(p.asOf)), 0)
+	}
+	p.pace.flushed(took, lag)
+}
+
+// flushAlone commits one batch by itself. If the shard refuses it, it is set aside, under a new epoch: nothing that
+// was sent with its rows can be applied after that.
+func (p *pass) flushAlone(r *eventlog.Record) error {
+	if err := p.land(); err != nil {
+		return err
+	}
+	p.depart()
+	err := p.land()
+	refused, ok := errors.AsType[*refusedError](err)
+	if !ok {
+		return err
+	}
+	stored, err := p.claim()
+	if err != nil {
+		return err
+	}
+	if stored.NextOffset != p.committed.NextOffset || stored.Incarnation != p.committed.Incarnation {
+		return &rewoundError{stored}
+	}
+	p.metrics.status.set(StateCounting)
+	if err := p.setAside(r, reasonUnapplicable, refused.cause); err != nil {
+		return err
+	}
+	p.depart()
+	if err := p.land(); err != nil {
+		return fmt.Errorf("pass over the dead letter at offset %d: %w", r.Offset, err)
+	}
+	return nil
+}

@@ -1,0 +1,147 @@
+package writer
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"sync"
+	"time"
+
+	"github.com/quipudb/quipu/wire"
+)
+
+// A rewoundError says that the stored checkpoint is not the one that our rows continue from.
+type rewoundError struct{ stored wire.Checkpoint }
+
+func (e *rewoundError) Error() string {
+	return fmt.Sprintf("checkpoint is at offset %d of epoch %d", e.stored.NextOffset, e.stored.Epoch)
+}
+
+// A fencedError says that the stored epoch is not ours; 0 if the answer did not tell which it is.
+type fencedError struct{ epoch uint64 }
+
+func (e *fencedError) Error() string { return fmt.Sprintf("fenced by epoch %d", e.epoch) }
+
+// An unapplicableError says that a request can never be applied.
+type unapplicableError struct{ cause error }
+
+func (e *unapplicableError) Error() string { return e.cause.Error() }
+func (e *unapplicableError) Unwrap() error { return e.cause }
+
+// A flusher sends the requests of one partition, one at a time.
+type flusher struct {
+	proxy   Proxy
+	slots   *shardSlots
+	shard   func() string // of the partition, as the topology has it now
+	timeout time.Duration
+	log     *slog.Logger
+	metrics *partitionMetrics
+}
+
+// apply tries until the request is committed (nil), is found to be out of place (*rewoundError, *fencedError,
+// *unapplicableError), or the context ends. Attempts are identical: one that was committed without our hearing of it makes the
+// next one find the checkpoint at its own end, which is success (INV-4).
+func (f *flusher) apply(ctx context.Context, r *wire.ApplyRequest) error {
+	pause := newBackoff()
+	for {
+		err := f.attempt(ctx, r)
+		if err == nil {
+			return nil
+		}
+		if verdict, final := judge(r, err); final {
+			return verdict
+		}
+		wait := pause.next(retryAfter(err))
+		f.metrics.retries.Inc()
+		if pause.notable() {
+			f.log.Warn("flush failed, trying again", "offset", r.Expected, "epoch", r.Epoch, "attempts", pause.failures, "error", err)
+		}
+		if err := sleep(ctx, wait); err != nil {
+			return fmt.Errorf("flush offsets %d to %d: %w", r.Expected, r.Next, err)
+		}
+	}
+}
+
+func (f *flusher) attempt(ctx context.Context, r *wire.ApplyRequest) error {
+	release, err := f.slots.acquire(ctx, f.shard())
+	if err != nil {
+		return err
+	}
+	defer release()
+	ctx, cancel := context.WithTimeout(ctx, f.timeout)
+	defer cancel()
+	_, err = f.proxy.Apply(ctx, r)
+	return err
+}
+
+// judge tells what a failed attempt means, and whether that is final.
+func judge(r *wire.ApplyRequest, err error) (verdict error, final bool) {
+	problem, ok := errors.AsType[*wire.Problem](err)
+	if !ok {
+		return nil, false
+	}
+	stored := problem.Checkpoint
+	switch problem.Code {
+	case wire.CodeOffsetMoved:
+		if stored == nil {
+			return &fencedError{}, true
+		}
+		if committed(r, stored) {
+			return nil, true
+		}
+		return &rewoundError{*stored}, true
+	case wire.CodeFenced:
+		if stored == nil {
+			return &fencedError{}, true
+		}
+		return &fencedError{stored.Epoch}, true
+	case wire.CodeUnapplicable, wire.CodeTooLarge:
+		return &unapplicableError{err}, true
+	}
+	// Everything else says nothing of these rows: a part is away, misrouted while the topology changes, or broken. It
+	// is tried again for as long as it takes; the log keeps what is not counted.
+	return nil, false
+}
+
+// committed tells whether a stored checkpoint is what this request writes. Within an epoch there is one set of rows between two
+// offsets, because rows are only put together anew under a new epoch or after the checkpoint was found elsewhere.
+func committed(r *wire.ApplyRequest, stored *wire.Checkpoint) bool {
+	return r.Next > r.Expected && stored.NextOffset == r.Next && stored.Epoch == r.Epoch &&
+		stored.Incarnation == r.Incarnation && stored.Checksum == r.Checksum
+}
+
+func retryAfter(err error) time.Duration {
+	if p, ok := errors.AsType[*wire.Problem](err); ok {
+		return p.RetryAfter
+	}
+	return 0
+}
+
+// shardSlots bounds how many flushes of a shard are under way. It is safe for concurrent use.
+type shardSlots struct {
+	size int
+
+	mu    sync.Mutex
+	slots map[string]chan struct{} // by shard; as many as the topology names
+}
+
+func newShardSlots(size int) *shardSlots {
+	return &shardSlots{size: size, slots: map[string]chan struct{}{}}
+}
+
+func (s *shardSlots) acquire(ctx context.Context, shard string) (release func(), err error) {
+	s.mu.Lock()
+	slots, ok := s.slots[shard]
+	if !ok {
+		slots = make(chan struct{}, s.size)
+		s.slots[shard] = slots
+	}
+	s.mu.Unlock()
+	select {
+	case slots <- struct{}{}:
+		return func() { <-slots }, nil
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
+}

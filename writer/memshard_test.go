@@ -1,0 +1,182 @@
+package writer_test
+
+import (
+	"context"
+	"maps"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/quipudb/quipu/event"
+	"github.com/quipudb/quipu/wire"
+)
+
+type cellName struct {
+	Kind, Key string
+	Minute    int64
+}
+
+type counts map[cellName]event.Aggregate
+
+func (c counts) add(name cellName, a event.Aggregate) {
+	sum, ok := c[name]
+	if !ok {
+		sum = event.NewAggregate()
+	}
+	sum.Merge(a)
+	c[name] = sum
+}
+
+// partitionState is what one database holds of a partition.
+type partitionState struct {
+	checkpoint wire.Checkpoint
+	counts     counts
+}
+
+func (s partitionState) clone() partitionState {
+	return partitionState{s.checkpoint, maps.Clone(s.counts)}
+}
+
+// applied is one request that reached the shard.
+type applied struct {
+	at      time.Time
+	request wire.ApplyRequest
+	err     error
+}
+
+// memShard is a shard in memory that keeps the contract of Apply and Claim.
+type memShard struct {
+	mu         sync.Mutex
+	partitions map[int]partitionState
+	history    map[int][]partitionState // after every commit
+	calls      []applied
+	inFlight   map[int]int
+	overlap    bool                                 // two requests of one partition were under way at once
+	poison     func(wire.Row) bool                  // rows that can't be applied; nil: none
+	fault      func(call int) (before, after error) // fail before, or commit and then fail
+	delay      func(call int) time.Duration
+	numCalls   int
+}
+
+func newMemShard(partitions int) *memShard {
+	s := &memShard{partitions: map[int]partitionState{}, history: map[int][]partitionState{}, inFlight: map[int]int{}}
+	for p := range partitions {
+		s.partitions[p] = partitionState{wire.Checkpoint{Partition: p, NextOffset: 1, WindowFrom: 1}, counts{}}
+	}
+	return s
+}
+
+func (s *memShard) Claim(_ context.Context, r wire.ClaimRequest) (*wire.Checkpoint, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	state := s.partitions[r.Partition]
+	state.checkpoint.Epoch = max(state.checkpoint.Epoch+1, r.MinEpoch)
+	state.checkpoint.Owner = r.Owner
+	s.commitLocked(r.Partition, state)
+	c := state.checkpoint
+	return &c, nil
+}
+
+func (s *memShard) Apply(ctx context.Context, r *wire.ApplyRequest) (*wire.ApplyAnswer, error) {
+	before, after, delay := s.arrive(r.Partition)
+	defer s.leave(r.Partition)
+	if delay > 0 {
+		timer := time.NewTimer(delay)
+		defer timer.Stop()
+		select {
+		case <-timer.C:
+		case <-ctx.Done():
+			return nil, wire.NewProblem(wire.CodeDeadline, "apply: %v", ctx.Err())
+		}
+	}
+	if before != nil {
+		return nil, before
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	err := s.applyLocked(r)
+	copied := *r
+	copied.Rows = slices.Clone(r.Rows)
+	s.calls = append(s.calls, applied{time.Now(), copied, err})
+	if err == nil && after != nil {
+		return nil, after
+	}
+	if err != nil {
+		return nil, err
+	}
+	return &wire.ApplyAnswer{NextOffset: r.Next, Rows: len(r.Rows)}, nil
+}
+
+func (s *memShard) arrive(p int) (before, after error, delay time.Duration) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.numCalls++
+	s.inFlight[p]++
+	s.overlap = s.overlap || s.inFlight[p] > 1
+	if s.fault != nil {
+		before, after = s.fault(s.numCalls)
+	}
+	if s.delay != nil {
+		delay = s.delay(s.numCalls)
+	}
+	return before, after, delay
+}
+
+func (s *memShard) leave(p int) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.inFlight[p]--
+}
+
+func (s *memShard) applyLocked(r *wire.ApplyRequest) error {
+	state, ok := s.partitions[r.Partition]
+	c := state.checkpoint
+	switch {
+	case !ok:
+		return wire.NewProblem(wire.CodeMisrouted, "partition %d is not here", r.Partition)
+	case c.Epoch != r.Epoch:
+		return wire.NewProblem(wire.CodeFenced, "epoch is %d", c.Epoch).WithCheckpoint(c)
+	case c.NextOffset != r.Expected || (c.Incarnation != "" && c.Incarnation != r.Incarnation):
+		return wire.NewProblem(wire.CodeOffsetMoved, "offset is %d", c.NextOffset).WithCheckpoint(c)
+	}
+	state = state.clone()
+	for _, row := range r.Rows {
+		if s.poison != nil && s.poison(row) {
+			return wire.NewProblem(wire.CodeUnapplicable, "key %s is out of range", row.Key)
+		}
+		state.counts.add(cellName{row.Type, row.Key, row.Minute}, row.Aggregate)
+	}
+	state.checkpoint.NextOffset, state.checkpoint.WindowFrom, state.checkpoint.AsOf = r.Next, r.WindowFrom, max(r.AsOf, c.AsOf)
+	state.checkpoint.Incarnation, state.checkpoint.Checksum = r.Incarnation, r.Checksum
+	s.commitLocked(r.Partition, state)
+	return nil
+}
+
+func (s *memShard) commitLocked(p int, state partitionState) {
+	s.history[p] = append(s.history[p], s.partitions[p])
+	s.partitions[p] = state
+}
+
+// rewind puts a partition back to where it was some commits ago, as the promotion of a stale replica does.
+func (s *memShard) rewind(p, commits int) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	h := s.history[p]
+	if commits = min(commits, len(h)); commits == 0 {
+		return
+	}
+	s.partitions[p] = h[len(h)-commits]
+	s.history[p] = h[:len(h)-commits]
+}
+
+func (s *memShard) state(p int) partitionState {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.partitions[p].clone()
+}
+
+func (s *memShard) applied() []applied {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return slices.Clone(s.calls)
+}

@@ -1,0 +1,44 @@
+package writer
+
+import "time"
+
+// A pace chooses how often a partition flushes. A flush of hot keys costs the same whether it carries a second of them or
+// ten, so when flushing is what takes the time, the interval is lengthened until a flush takes no more than a quarter of it; and
+// a partition that lags behind the log, whose counts are late anyway, flushes no more often than it lags.
+type pace struct {
+	least, most time.Duration
+	current     time.Duration
+	latency     time.Duration // smoothed
+}
+
+const (
+	flushShare  = 4   // the interval is at least so many latencies
+	eagerRows   = 256 // so few rows may be flushed after a quarter of the interval while the shards are quick
+	eagerShare  = 4
+	quickShare  = 20 // quick: a flush takes no more than this part of the interval
+	slowingStep = 4  // shortening goes by a quarter of the difference a flush
+)
+
+func newPace(f Flush) pace { return pace{least: f.Interval, most: f.MaxInterval, current: f.Interval} }
+
+// flushed notes how long a flush took, from its rows being frozen until they were committed, and how far the partition lags.
+func (p *pace) flushed(took, lag time.Duration) {
+	if p.latency == 0 {
+		p.latency = took
+	}
+	p.latency += (took - p.latency) / 3
+	want := min(max(p.least, flushShare*p.latency, lag), p.most)
+	if want >= p.current {
+		p.current = min(want, 2*p.current)
+		return
+	}
+	p.current -= (p.current - want) / slowingStep
+}
+
+// dueAfter returns how long after the start of the previous flush the next one is due.
+func (p *pace) dueAfter(rows int) time.Duration {
+	if rows > 0 && rows <= eagerRows && p.latency <= p.least/quickShare {
+		return p.current / eagerShare
+	}
+	return p.current
+}

@@ -1,0 +1,286 @@
+package writer_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/quipudb/quipu/cluster"
+	"github.com/quipudb/quipu/event"
+	"github.com/quipudb/quipu/eventlog"
+	"github.com/quipudb/quipu/writer"
+	"go.uber.org/goleak"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+// memLeases are leases in memory.
+type memLeases struct {
+	mu      sync.Mutex
+	holders map[int]string
+	away    bool
+}
+
+// of returns the leases as one writer sees them.
+func (l *memLeases) of(owner string) writer.Leases { return ownedLeases{l, owner} }
+
+func (l *memLeases) expire(owner string) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for p, holder := range l.holders {
+		if holder == owner {
+			delete(l.holders, p)
+		}
+	}
+}
+
+func (l *memLeases) setAway(away bool) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.away = away
+}
+
+func (l *memLeases) held(owner string) int {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	n := 0
+	for _, holder := range l.holders {
+		if holder == owner {
+			n++
+		}
+	}
+	return n
+}
+
+type ownedLeases struct {
+	*memLeases
+	owner string
+}
+
+var errAway = errors.New("disconnected")
+
+func (l ownedLeases) TryAcquire(_ context.Context, p int) (bool, string, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.away {
+		return false, "", errAway
+	}
+	if holder, ok := l.holders[p]; ok && holder != l.owner {
+		return false, holder, nil
+	}
+	l.holders[p] = l.owner
+	return true, l.owner, nil
+}
+
+func (l ownedLeases) Release(_ context.Context, p int) error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.away {
+		return errAway
+	}
+	if l.holders[p] == l.owner {
+		delete(l.holders, p)
+	}
+	return nil
+}
+
+// view is the cluster as writers see it.
+type view struct {
+	mu       sync.Mutex
+	snapshot *cluster.Snapshot
+	changed  chan struct{}
+}
+
+func newView(partitions int, writers ...string) *view {
+	v := &view{changed: make(chan struct{})}
+	v.snapshot = &cluster.Snapshot{Settings: cluster.Settings{Partitions: partitions}, Topology: cluster.Topology{Partitions: make([]string, partitions)}}
+	for p := range partitions {
+		v.snapshot.Topology.Partitions[p] = "s1"
+	}
+	v.set(writers...)
+	return v
+}
+
+// set says which writers live.
+func (v *view) set(writers ...string) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	next := *v.snapshot
+	next.Members = map[cluster.Role][]cluster.Member{}
+	for _, id := range writers {
+		next.Members[cluster.RoleWriter] = append(next.Members[cluster.RoleWriter], cluster.Member{ID: id, Role: cluster.RoleWriter})
+	}
+	next.Version++
+	v.snapshot = &next
+	close(v.changed)
+	v.changed = make(chan struct{})
+}
+
+func (v *view) Cluster() *cluster.Snapshot {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	return v.snapshot
+}
+
+func (v *view) Changed() <-chan struct{} {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	return v.changed
+}
+
+// rig is everything around writers.
+type rig struct {
+	partitions int
+	log        *memLog
+	shard      *memShard
+	leases     *memLeases
+	view       *view
+	dir        string
+	cfg        writer.Config // what every writer starts from
+	output     io.Writer
+}
+
+func newRig(t *testing.T, partitions int, writers ...string) *rig {
+	r := &rig{
+		partitions: partitions, log: newMemLog(), shard: newMemShard(partitions), leases: &memLeases{holders: map[int]string{}},
+		view: newView(partitions, writers...), dir: filepath.Join(t.TempDir(), "dead"), output: io.Discard,
+	}
+	if os.Getenv("QUIPU_TEST_LOG") != "" {
+		r.output = os.Stderr
+	}
+	return r
+}
+
+// start runs a writer and returns what stops it, waiting until it has.
+func (r *rig) start(t *testing.T, id string) (stop func()) {
+	stop, _ = r.startWith(t, id, nil)
+	return stop
+}
+
+func (r *rig) startWith(t *testing.T, id string, change func(*writer.Config)) (stop func(), registry *prometheus.Registry) {
+	t.Helper()
+	cfg := r.cfg
+	registry = prometheus.NewRegistry()
+	cfg.ID, cfg.Log, cfg.Proxy, cfg.Leases, cfg.Cluster, cfg.Changed = id, r.log, r.shard, r.leases.of(id), r.view.Cluster, r.view.Changed
+	cfg.DeadLetterDir, cfg.Registry = r.dir, registry
+	cfg.Logger = slog.New(slog.NewTextHandler(r.output, nil)).With("writer", id)
+	if change != nil {
+		change(&cfg)
+	}
+	w, err := writer.New(cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan error, 1)
+	go func() { done <- w.Run(ctx) }()
+	return sync.OnceFunc(func() {
+		cancel()
+		if err := <-done; err != nil {
+			t.Errorf("run writer %s: %v", id, err)
+		}
+	}), registry
+}
+
+// batch encodes events of one partition. Each has the fingerprint that its id gives.
+func batch(events ...event.Event) []byte {
+	fingerprinter, err := event.NewFingerprinter(strings.Repeat("5a", 16))
+	if err != nil {
+		panic(err)
+	}
+	var b event.BatchBuilder
+	for i := range events {
+		e := &events[i]
+		f := uint64(0)
+		if e.ID != "" {
+			f = fingerprinter.Fingerprint(e.Type, e.Key, e.ID)
+		}
+		b.Add(e, cluster.KeyHash(e.Type, e.Key), f)
+	}
+	return b.AppendTo(nil)
+}
+
+// viewOf returns one event of weight 1.
+func viewOf(key, id string) event.Event {
+	return event.Event{Type: "view", Key: key, ID: id, TimeMs: 90_000, Weight: 1}
+}
+
+// keyIn returns the n-th of some keys of type view that belong to a partition.
+func (r *rig) keyIn(partition, n int) string {
+	for i := 0; ; i++ {
+		key := fmt.Sprintf("k%d", i)
+		if cluster.Partition("view", key, r.partitions) == partition {
+			if n == 0 {
+				return key
+			}
+			n--
+		}
+	}
+}
+
+// expected is what the log adds up to by the definition: a duplicate is an event whose id was seen earlier in the partition,
+// counted or not, within the window in ticks. Batches at offsets in aside add nothing, but their ids are seen.
+func (r *rig) expected(p int, aside map[uint64]bool) counts {
+	const quantum, span = 1000, 600 // ten minutes
+	total, last := counts{}, map[string]int64{}
+	for _, record := range r.log.all(p) {
+		var b event.Batch
+		if b.Decode(record.Data) != nil {
+			continue
+		}
+		tick := record.AppendTime / quantum
+		for i := range b.Len() {
+			e := b.Event(i)
+			id := e.Type + "\x00" + e.Key + "\x00" + e.ID
+			seen, known := last[id]
+			if e.ID != "" {
+				last[id] = tick
+			}
+			if aside[record.Offset] || e.ID != "" && known && tick-seen <= span {
+				continue
+			}
+			a := event.NewAggregate()
+			a.AddEvent(e.Weight, e.Value, e.HasValue)
+			total.add(cellName{e.Type, e.Key, event.MinuteOf(e.TimeMs)}, a)
+		}
+	}
+	return total
+}
+
+// settled waits until every batch is committed and returns how the counts differ from what the log adds up to.
+func (r *rig) settled(timeout time.Duration, aside map[uint64]bool) string {
+	deadline := time.Now().Add(timeout)
+	for p := range r.partitions {
+		_, next := r.bounds(p)
+		for r.shard.state(p).checkpoint.NextOffset != next {
+			if time.Now().After(deadline) {
+				return fmt.Sprintf("partition %d: checkpoint is at %d after %s, want %d", p, r.shard.state(p).checkpoint.NextOffset, timeout, next)
+			}
+			time.Sleep(50 * time.Millisecond)
+		}
+		if diff := cmp.Diff(r.expected(p, aside), r.shard.state(p).counts); diff != "" {
+			return fmt.Sprintf("partition %d (-want +got):\n%s", p, diff)
+		}
+	}
+	return ""
+}
+
+func (r *rig) bounds(p int) (first, next uint64) {
+	b, _ := func() (eventlog.Bounds, error) {
+		r.log.mu.Lock()
+		defer r.log.mu.Unlock()
+		first, next := r.log.boundsLocked(p)
+		return eventlog.Bounds{First: first, Next: next}, nil
+	}()
+	return b.First, b.Next
+}
