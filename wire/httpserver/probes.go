@@ -23,13 +23,13 @@ const (
 
 // registerProbes adds what load balancers and monitoring ask. /healthz and /readyz are open to anybody, for load balancers hold no
 // tokens and the answers tell no counts; /metrics wants the scope read once tokens are configured.
-func (s *Server) registerProbes() {
-	s.echo.GET("/healthz", s.healthz)
-	s.echo.GET("/readyz", s.readyz)
+func (s *Server) registerProbes(e *echo.Echo) {
+	e.GET("/healthz", s.healthz)
+	e.GET("/readyz", s.readyz)
 	metrics := promhttp.HandlerFor(s.cfg.Registry, promhttp.HandlerOpts{
 		Timeout: metricsTimeout, MaxRequestsInFlight: metricsInFlight, Registry: s.cfg.Registry,
 	})
-	s.echo.GET("/metrics", echo.WrapHandler(metrics), s.cfg.Auth.Require(auth.Read))
+	e.GET("/metrics", echo.WrapHandler(metrics), s.cfg.Auth.Require(auth.Read))
 }
 
 // healthz tells that the process is alive, whatever it can do just now.

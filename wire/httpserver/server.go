@@ -25,6 +25,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"golang.org/x/net/netutil"
 
+	"github.com/quipudb/quipu/wire"
 	"github.com/quipudb/quipu/wire/auth"
 )
 
@@ -42,6 +43,10 @@ type Config struct {
 
 	// Ready tells why the role can't serve just now, or nil. It must be cheap: anybody may ask.
 	Ready func(context.Context) error
+
+	// Held makes Run answer the probes only, and everything else with 503, until Open: a process that waits for others at its
+	// start is alive, and says what it waits for.
+	Held bool
 
 	MaxBody        int64         // bytes of a body as sent; 8 MiB
 	MaxConnections int           // beyond which connecting waits; 4,096
@@ -62,6 +67,7 @@ type Server struct {
 	metrics  *metrics
 	ids      *requestIDs
 	listener net.Listener
+	open     atomic.Bool // routes are complete
 	draining atomic.Bool
 	drain    chan struct{}
 }
@@ -79,9 +85,13 @@ func New(cfg Config) (*Server, error) {
 	s := &Server{cfg: cfg, log: cfg.Logger, echo: echo.New(), metrics: m, ids: newRequestIDs(), drain: make(chan struct{})}
 	s.echo.HTTPErrorHandler = s.handleError
 	s.echo.Use(s.intake)
-	s.registerProbes()
+	s.registerProbes(s.echo)
+	handler := http.Handler(s.echo)
+	if cfg.Held {
+		handler = s.holding()
+	}
 	s.server = &http.Server{
-		Handler:           s.echo,
+		Handler:           handler,
 		ReadHeaderTimeout: cfg.HeaderTimeout,
 		ReadTimeout:       cfg.ReadTimeout,
 		WriteTimeout:      cfg.WriteTimeout,
@@ -115,8 +125,29 @@ func setDefault[T comparable](field *T, value func() T) {
 	}
 }
 
-// Echo returns the router that roles add their routes to, before Run.
+// holding answers the probes and nothing else until Open. It has a router of its own: the role's may still be growing.
+func (s *Server) holding() http.Handler {
+	held := echo.New()
+	held.HTTPErrorHandler = s.handleError
+	held.Use(s.intake)
+	s.registerProbes(held)
+	held.Any("/*", func(echo.Context) error {
+		return wire.NewProblem(wire.CodeUnavailable, "starting").WithRetryAfter(retryAfterUnready)
+	})
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if s.open.Load() {
+			s.echo.ServeHTTP(w, r)
+			return
+		}
+		held.ServeHTTP(w, r)
+	})
+}
+
+// Echo returns the router that roles add their routes to, before Run, or before Open if the server is held.
 func (s *Server) Echo() *echo.Echo { return s.echo }
+
+// Open lets a held server serve its routes.
+func (s *Server) Open() { s.open.Store(true) }
 
 // Listen binds the address. From then on connections queue until Run serves them.
 func (s *Server) Listen() error {
