@@ -32,12 +32,12 @@ type query struct {
 
 // question is a query as it was asked; nil is what wasn't given.
 type question struct {
-	Type     *string `json:"type"`
-	Key      *string `json:"key"`
-	Function *string `json:"function"`
-	From     *string `json:"from"`
-	To       *string `json:"to"`
-	Step     *string `json:"step"`
+	Type     *string `json:"type,omitempty"`
+	Key      *string `json:"key,omitempty"`
+	Function *string `json:"function,omitempty"`
+	From     *string `json:"from,omitempty"`
+	To       *string `json:"to,omitempty"`
+	Step     *string `json:"step,omitempty"`
 }
 
 // parseQuery checks a question. The errors are problems that name the field.
