@@ -29,7 +29,9 @@ func documented(r *rig) {
 	seen("v1", 1250, 5)
 	seen("v2", 90, 3, 5)
 	r.add(event.Event{Type: "view", Key: "v1", TimeMs: at(9, 30, 0), Value: 500, HasValue: true, Weight: 120})
-	r.set(func(l *ledger) { l.titles = map[string]wire.KeyInfo{"v1": {Title: "Quipus of the Andes", Owner: "museum"}} })
+	r.set(func(l *ledger) {
+		l.titles = map[string]wire.KeyInfo{"v1": {Title: "Quipus of the Andes", Owner: "museum"}}
+	})
 }
 
 // example is a command of the documentation and the answer below it.
