@@ -25,7 +25,8 @@ type window struct {
 	owed    int64 // sweeps owed, in quarter windows' ticks × segments
 	kept    int
 	bytes   int64
-	sink    uint32
+
+	sink uint32 // what touch loaded, so that it is loaded
 }
 
 const (
