@@ -62,6 +62,26 @@ func TestMissingPartitionIsNoZero(t *testing.T) { // INV-8
 	}
 }
 
+// What can't be the answer to the question is an error, and no value.
+func TestAnswersThatDoNotFitTheQuestion(t *testing.T) {
+	hour := now.Unix() / 3600 * 60
+	for name, starts := range map[string][]int64{
+		"before the range": {hour - 60}, "after the range": {hour + 60}, "not aligned": {hour + 1}, "descending": {hour, hour - 60}, "twice": {hour, hour},
+	} {
+		t.Run(name, func(t *testing.T) {
+			c := cannedStats(0)
+			for _, start := range starts {
+				c.answer.Keys[0].Points = append(c.answer.Keys[0].Points, wire.Point{Start: start, Count: 1})
+			}
+			r := rigOf(t, &c.ledger, c, nil, nil)
+			wantProblem(t, r.get(t, "/v1/stats?type=view&key=v1&from=2026-01-31T17:00:00Z&step=hour"), 500, wire.CodeInternal, "", "not those of the question")
+		})
+	}
+	c := cannedStats(0)
+	r := rigOf(t, &c.ledger, c, nil, nil)
+	wantProblem(t, r.get(t, "/v1/stats?type=view&key=v1"), 500, wire.CodeInternal, "", "not those of the question")
+}
+
 // stuck never answers.
 type stuck struct{ *ledger }
 

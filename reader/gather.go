@@ -95,11 +95,14 @@ func fill(out *gathered, l *lookup, answer *wire.StatsAnswer) {
 	for at, key := range l.keys {
 		stats := told[key]
 		for _, i := range l.of[at] {
-			if stats == nil {
+			switch {
+			case stats == nil:
 				out.results[i].problem = absent(answer.Coverage.Missing)
-				continue
+			case !l.span.fits(stats.Points):
+				out.results[i].problem = wire.NewProblem(wire.CodeInternal, "the points of the answer are not those of the question")
+			default:
+				out.results[i].points = stats.Points
 			}
-			out.results[i].points = stats.Points
 		}
 	}
 }

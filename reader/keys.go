@@ -52,14 +52,11 @@ func (r *Reader) getKey(c echo.Context) (err error) {
 	if err != nil {
 		return err
 	}
-	info, total := found.info, wire.Point{}
-	if points := found.results[0].points; len(points) > 0 {
-		total = points[0]
-	}
+	info, total := found.info, &found.results[0].points[0]
 	r.metrics.told("key", &found.Provenance, r.now())
 	return sendValue(c, keyAnswer{
 		Type: q.kind.Name, Key: q.key, Known: info.Known, Title: orNull(info.Title), Owner: orNull(info.Owner), Partition: info.Partition, Shard: info.Shard,
-		Total: json.Number(appendValue(nil, count, &total)), provenance: newProvenance(&found.Provenance, waited),
+		Total: json.Number(appendValue(nil, count, total)), provenance: newProvenance(&found.Provenance, waited),
 	})
 }
 

@@ -37,6 +37,22 @@ func (s span) points() int64 {
 	return (s.to - s.from) / stepMinutes(s.step)
 }
 
+// fits tells whether points are what a source may answer for the span: exactly one without a step, else ascending starts of steps.
+func (s span) fits(points []wire.Point) bool {
+	if s.step == wire.StepNone {
+		return len(points) == 1
+	}
+	next := s.from
+	for i := range points {
+		start := points[i].Start
+		if start < next || start >= s.to || start%stepMinutes(s.step) != 0 {
+			return false
+		}
+		next = start + 1
+	}
+	return true
+}
+
 // parseSpan reads from, to and step. Without a step, a bound that isn't given is open. A series starts at from, which
 // it needs, and ends by default with the step that now falls in.
 func parseSpan(from, to, step *string, now time.Time) (span, error) {

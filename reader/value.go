@@ -5,7 +5,6 @@ import (
 	"math"
 	"strconv"
 
-	"github.com/quipudb/quipu/event"
 	"github.com/quipudb/quipu/wire"
 )
 
@@ -69,11 +68,7 @@ func appendResult(dst []byte, r *result) []byte {
 	dst = appendOpen(append(dst, `,"from":`...), q.span.from, q.span.openFrom)
 	dst = appendOpen(append(dst, `,"to":`...), q.span.to, q.span.openTo)
 	if q.span.step == wire.StepNone {
-		total := wire.Point{Min: event.NoMin, Max: event.NoMax}
-		if len(r.points) > 0 {
-			total = r.points[0]
-		}
-		return appendValue(append(dst, `,"value":`...), q.function, &total)
+		return appendValue(append(dst, `,"value":`...), q.function, &r.points[0])
 	}
 	dst = appendText(append(dst, `,"step":`...), string(q.span.step))
 	return appendSeries(append(dst, `,"points":`...), q.function, q.span, r.points)
