@@ -99,7 +99,7 @@ func (h *answerHead) absorb(field []byte) error {
 		}
 	case len("Transfer-Encoding"):
 		h.chunked = h.chunked || bytes.EqualFold(name, []byte("Transfer-Encoding")) && bytes.EqualFold(value, []byte("chunked"))
-	case len("Connection"): // and Retry-After has another length
+	case len("Connection"):
 		h.closing = h.closing || bytes.EqualFold(name, []byte("Connection")) && bytes.EqualFold(value, []byte("close"))
 	case len("Retry-After"):
 		if bytes.EqualFold(name, []byte("Retry-After")) {
