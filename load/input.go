@@ -88,7 +88,7 @@ func (in Input) formatOf(path string) (Format, error) {
 		return "", fmt.Errorf("%w: format %q is none of %s, %s", ErrConfig, in.Format, FormatNDJSON, FormatCSV)
 	case strings.HasSuffix(path, ".csv"):
 		return FormatCSV, nil
-	case path == "-", strings.HasSuffix(path, ".ndjson"), strings.HasSuffix(path, ".jsonl"), strings.HasSuffix(path, ".json"):
+	case path == "-", strings.HasSuffix(path, ".ndjson"), strings.HasSuffix(path, ".jsonl"):
 		return FormatNDJSON, nil
 	}
 	return "", fmt.Errorf("%w: can't tell the format of %s by its name: say --format %s or --format %s", ErrConfig, path, FormatNDJSON, FormatCSV)
