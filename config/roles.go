@@ -27,11 +27,15 @@ type Writer struct {
 	Listen           string        `yaml:"listen"`
 	Advertise        string        `yaml:"advertise"`
 	WindowMaxBytes   Size          `yaml:"window_max_bytes" range:"16MiB..1TiB"`
-	FlushInterval    time.Duration `yaml:"flush_interval" range:"50ms..1m"`
-	MaxFlushInterval time.Duration `yaml:"max_flush_interval" range:"50ms..10m"`
-	MaxRows          int           `yaml:"max_rows" range:"100..200000"`
+	FlushInterval    time.Duration `yaml:"flush_interval" range:"10ms..1m"`
+	MaxFlushInterval time.Duration `yaml:"max_flush_interval" range:"10ms..10m"`
+	MaxRows          int           `yaml:"max_rows" range:"100..100000"`
+	FlushesPerShard  int           `yaml:"flushes_per_shard" range:"1..64"`
+	FlushTimeout     time.Duration `yaml:"flush_timeout" range:"100ms..5m"`
+	Drain            time.Duration `yaml:"drain" range:"0s..5m"`
 	ReadBytes        Size          `yaml:"read_bytes" range:"64KiB..64MiB"`
-	ReadWait         time.Duration `yaml:"read_wait" range:"10ms..30s"`
+	ReadInterval     time.Duration `yaml:"read_interval" range:"1ms..10s"`
+	ReadTimeout      time.Duration `yaml:"read_timeout" range:"100ms..1m"`
 	DeadLetterDir    string        `yaml:"dead_letter_dir"`
 }
 
@@ -75,6 +79,5 @@ type Reader struct {
 
 // Migrate configures quipu migrate.
 type Migrate struct {
-	LockTimeout      time.Duration `yaml:"lock_timeout" range:"1s..1h"`
-	StatementTimeout time.Duration `yaml:"statement_timeout" range:"1s..1d"`
+	LockTimeout time.Duration `yaml:"lock_timeout" range:"1s..1h"`
 }

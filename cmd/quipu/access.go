@@ -1,0 +1,57 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/quipudb/quipu/cluster"
+	"github.com/quipudb/quipu/config"
+	"github.com/quipudb/quipu/zookeeper"
+)
+
+// connectTimeout bounds how long a command waits for ZooKeeper.
+const connectTimeout = 10 * time.Second
+
+// zooKeeperGrace bounds the end of a ZooKeeper session.
+const zooKeeperGrace = 5 * time.Second
+
+func newZooKeeper(cfg *config.Effective, log *slog.Logger, registerer prometheus.Registerer) *zookeeper.Client {
+	return zookeeper.New(zookeeper.Config{
+		Servers: cfg.Cluster.ZooKeeper, Root: cfg.Cluster.Root, SessionTimeout: cfg.Cluster.SessionTimeout, Logger: log, Registerer: registerer,
+	})
+}
+
+// withZooKeeper runs a command that talks to ZooKeeper.
+func withZooKeeper(ctx context.Context, cfg *config.Effective, log *slog.Logger, work func(context.Context, *zookeeper.Client) error) error {
+	client := newZooKeeper(cfg, log, prometheus.NewRegistry())
+	parts := newGroup(log)
+	parts.start("ZooKeeper client", zooKeeperGrace, client.Run)
+	err := parts.await(ctx, fmt.Sprintf("ZooKeeper at %v", cfg.Cluster.ZooKeeper), func(ctx context.Context) error {
+		ctx, cancel := context.WithTimeout(ctx, connectTimeout)
+		defer cancel()
+		return client.WaitConnected(ctx)
+	})
+	if err == nil {
+		err = work(ctx, client)
+	}
+	if stopped := parts.stop(); err == nil {
+		err = stopped
+	}
+	return err
+}
+
+// clusterIDSeparator stands between a cluster's name and the random part of its id.
+const clusterIDSeparator = "-"
+
+// checkCluster refuses the settings of a cluster with another name than the configured one.
+func checkCluster(cfg *config.Effective, settings cluster.Settings) error {
+	prefix := cfg.Cluster.Name + clusterIDSeparator
+	if len(settings.ClusterID) <= len(prefix) || settings.ClusterID[:len(prefix)] != prefix {
+		return fmt.Errorf("ZooKeeper holds the cluster %s below %s, but cluster.name is %q", settings.ClusterID, cfg.Cluster.Root, cfg.Cluster.Name)
+	}
+	return nil
+}

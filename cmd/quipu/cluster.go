@@ -1,0 +1,200 @@
+package main
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/hex"
+	"encoding/json"
+	"fmt"
+	"io"
+	"reflect"
+	"strconv"
+	"strings"
+	"text/tabwriter"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/quipudb/quipu/cluster"
+	"github.com/quipudb/quipu/config"
+	"github.com/quipudb/quipu/zookeeper"
+)
+
+func newClusterCommand(s *settings) *cobra.Command {
+	parent := &cobra.Command{
+		Use:   "cluster",
+		Short: "Create a cluster in ZooKeeper, and show it",
+		Long: `Creates a cluster in ZooKeeper, and shows it: how many partitions there are, which shard owns which of them, and which databases a shard
+has. ZooKeeper is where the roles learn all of that.`,
+		Example: `  quipu cluster init --topology topology.yaml
+  quipu cluster show`,
+	}
+	parent.AddCommand(newClusterInitCommand(s), newClusterShowCommand(s))
+	return parent
+}
+
+func newClusterInitCommand(s *settings) *cobra.Command {
+	var file string
+	c := &cobra.Command{
+		Use:   "init",
+		Short: "Create the cluster",
+		Long: `Creates the cluster below cluster.root in ZooKeeper: its id (cluster.name and a random part), the secret key of its event ids' fingerprints,
+and the topology of the given file. The number of partitions can never be changed; 16 suit one machine, 256 and more a fleet.
+
+To run it again with the same topology changes nothing and succeeds; with another topology it fails.
+
+The topology is a YAML file:
+
+  partitions: 16
+  shards:
+    - id: s1
+      partitions: 0-7          # optional: without any, partitions are spread evenly, in order
+      databases:
+        - {id: s1-a, address: "10.0.0.1:3306", role: primary, zone: a}
+        - {id: s1-b, address: "10.0.0.2:3306", role: replica, zone: b}
+    - id: s2
+      partitions: 8-15
+      databases:
+        - {id: s2-a, address: "10.0.0.2:3306", role: primary, zone: b}`,
+		Example: `  quipu cluster init --topology topology.yaml --zookeeper zk1:2181,zk2:2181,zk3:2181`,
+		Args:    cobra.NoArgs,
+		RunE: s.runWith(func(c *cobra.Command, cfg *config.Effective, _ []string) error {
+			if file == "" {
+				return usagef("flag --topology is needed")
+			}
+			topology, err := config.LoadTopology(file)
+			if err != nil {
+				return err
+			}
+			return withZooKeeper(c.Context(), cfg, logger(c.ErrOrStderr(), cfg), func(ctx context.Context, zk *zookeeper.Client) error {
+				return initCluster(ctx, c.OutOrStdout(), cfg, zk, topology)
+			})
+		}),
+	}
+	c.Flags().StringVar(&file, "topology", "", "topology `file` (needed)")
+	return c
+}
+
+func initCluster(ctx context.Context, out io.Writer, cfg *config.Effective, zk *zookeeper.Client, topology cluster.Topology) error {
+	created, err := zk.Bootstrap(ctx, newSettingsOf(cfg.Cluster.Name, topology), topology)
+	if err != nil {
+		return err
+	}
+	settings, err := zk.Settings(ctx)
+	if err != nil {
+		return err
+	}
+	if created {
+		_, err = fmt.Fprintf(out, "created the cluster %s with %d partitions on %d shards\n", settings.ClusterID, settings.Partitions, len(topology.Shards))
+		return err
+	}
+	if err := checkCluster(cfg, settings); err != nil {
+		return err
+	}
+	found, _, err := zk.Topology(ctx)
+	if err != nil {
+		return err
+	}
+	if !reflect.DeepEqual(found, topology) {
+		return fmt.Errorf("the cluster %s exists with another topology: quipu cluster show prints it", settings.ClusterID)
+	}
+	_, err = fmt.Fprintf(out, "the cluster %s is there already\n", settings.ClusterID)
+	return err
+}
+
+// newSettingsOf makes the settings of a new cluster. The window that decides on duplicates starts with a secret of its own, so
+// that nobody can craft ids that collide.
+func newSettingsOf(name string, topology cluster.Topology) cluster.Settings {
+	var id [4]byte
+	var key [16]byte
+	_, _ = rand.Read(id[:]) // never fails: crypto/rand ends the process instead
+	_, _ = rand.Read(key[:])
+	return cluster.Settings{
+		ClusterID:  name + clusterIDSeparator + hex.EncodeToString(id[:]),
+		Partitions: len(topology.Partitions),
+		DedupKey:   hex.EncodeToString(key[:]),
+		CreatedAt:  time.Now().UTC().Truncate(time.Second),
+	}
+}
+
+func newClusterShowCommand(s *settings) *cobra.Command {
+	var asJSON bool
+	c := &cobra.Command{
+		Use:   "show",
+		Short: "Show settings, topology and live members",
+		Long: `Shows what ZooKeeper holds of the cluster: its id, which partitions each shard owns, its databases, and the processes that are registered
+just now. The key of the event ids' fingerprints is secret and not shown.`,
+		Example: `  quipu cluster show
+  quipu cluster show --json`,
+		Args: cobra.NoArgs,
+		RunE: s.runWith(func(c *cobra.Command, cfg *config.Effective, _ []string) error {
+			log := logger(c.ErrOrStderr(), cfg)
+			return withZooKeeper(c.Context(), cfg, log, func(ctx context.Context, zk *zookeeper.Client) error {
+				snapshot, err := currentSnapshot(ctx, zk, log)
+				if err != nil {
+					return err
+				}
+				if asJSON {
+					return printSnapshotJSON(c.OutOrStdout(), snapshot)
+				}
+				return printSnapshot(c.OutOrStdout(), snapshot)
+			})
+		}),
+	}
+	c.Flags().BoolVar(&asJSON, "json", false, "print JSON")
+	return c
+}
+
+func printSnapshotJSON(out io.Writer, s *cluster.Snapshot) error {
+	shown := *s
+	shown.Settings.DedupKey = config.Redacted
+	encoder := json.NewEncoder(out)
+	encoder.SetIndent("", "  ")
+	return encoder.Encode(shown)
+}
+
+func printSnapshot(out io.Writer, s *cluster.Snapshot) error {
+	w := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
+	fmt.Fprintf(w, "cluster\t%s, created %s\n", s.Settings.ClusterID, s.Settings.CreatedAt.Format(time.RFC3339))
+	fmt.Fprintf(w, "partitions\t%d\n", s.Settings.Partitions)
+	for _, shard := range s.Topology.Shards {
+		fmt.Fprintf(w, "shard %s\tpartitions %s\n", shard.ID, ranges(s.Topology.PartitionsOf(shard.ID)))
+		for _, d := range shard.Databases {
+			fmt.Fprintf(w, "  %s\t%s\t%s\t%s\n", d.ID, d.Role, d.Address, zoneText(d.Zone))
+		}
+	}
+	for _, role := range cluster.Roles() {
+		for _, m := range s.Members[role] {
+			fmt.Fprintf(w, "%s\t%s\t%s\t%s\n", role, m.ID, m.URL, strings.Join(strings.Fields(m.Shard+" "+zoneText(m.Zone)), " "))
+		}
+	}
+	return w.Flush()
+}
+
+func zoneText(zone string) string {
+	if zone == "" {
+		return ""
+	}
+	return "zone " + zone
+}
+
+// ranges writes ascending numbers as "0-7, 9".
+func ranges(numbers []int) string {
+	if len(numbers) == 0 {
+		return "none"
+	}
+	var spans []string
+	for i := 0; i < len(numbers); {
+		first := numbers[i]
+		last := first
+		for i++; i < len(numbers) && numbers[i] == last+1; i++ {
+			last = numbers[i]
+		}
+		span := strconv.Itoa(first)
+		if last > first {
+			span += "-" + strconv.Itoa(last)
+		}
+		spans = append(spans, span)
+	}
+	return strings.Join(spans, ", ")
+}

@@ -1,0 +1,67 @@
+package main
+
+import (
+	"context"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/quipudb/quipu/config"
+)
+
+// Deadlines of the stages of a stop, besides http.drain.
+const (
+	deregisterGrace = 5 * time.Second
+	drainMargin     = 2 * time.Second // beyond http.drain, for cutting off what is left
+	roleGrace       = 30 * time.Second
+)
+
+// duty is a role once it is built.
+type duty struct {
+	run   func(context.Context) error
+	ready func(context.Context) error
+}
+
+// runRole runs the process of a role until ctx ends.
+//
+//	configuration → logger → metrics registry → HTTP server (listens; answers probes)
+//	                                               ZooKeeper client → directory (the cluster as last known)
+//	                                                                    role (build) → its routes are open → role (runs)
+//	                                                                                     registered as a member, once ready
+//
+// It stops in reverse order: deregistered, HTTP drained, role, directory, ZooKeeper session.
+func runRole(c *cobra.Command, cfg *config.Effective, p post, build func(context.Context, *host) (duty, error)) error {
+	ctx := c.Context()
+	h, err := newHost(logger(c.ErrOrStderr(), cfg), cfg, p)
+	if err != nil {
+		return err
+	}
+	defer h.calls.Close()
+	if err := h.listen(); err != nil {
+		return err
+	}
+	parts := newGroup(h.log)
+	parts.start("ZooKeeper client", zooKeeperGrace, h.zk.Run)
+	parts.start("directory", directoryGrace, h.directory.Run)
+	parts.start("HTTP server", cfg.HTTP.Drain+drainMargin, h.server.Run)
+	if err := h.join(ctx, parts); err != nil {
+		return parts.fail(ctx, err)
+	}
+	d, err := build(ctx, h)
+	if err != nil {
+		return parts.fail(ctx, err)
+	}
+	h.ready.Store(&d.ready)
+	h.server.Open()
+	parts.start("role", roleGrace, d.run)
+	parts.stopsFirst("HTTP server") // requests in flight need the role
+	parts.start("registration", deregisterGrace, h.register)
+	h.log.Info("started", "url", h.server.URL(), "advertised", h.member.URL, "cluster", h.directory.Snapshot().Settings.ClusterID, "version", version)
+	err = parts.run(ctx)
+	h.log.Info("stopped")
+	return err
+}
+
+func roleCommands(s *settings) []*cobra.Command {
+	return nil
+}
