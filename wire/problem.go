@@ -37,6 +37,7 @@ const (
 	CodeUnavailable   Code = "unavailable"            // 503: a part is away; retry
 	CodeDeadline      Code = "deadline"               // 504: the time ran out; the outcome of a write is unknown
 	CodeTrimmed       Code = "trimmed"                // 410: the log no longer has this offset
+	CodeBeyondEnd     Code = "beyond_end"             // 409: the log does not have this offset yet
 	CodeSchema        Code = "schema"                 // 503: the database's schema is not one this build knows
 	CodeInternal      Code = "internal"               // 500
 )
@@ -69,7 +70,7 @@ func statusOf(code Code) int {
 		return http.StatusForbidden
 	case CodeNotFound, CodeUnknownType:
 		return http.StatusNotFound
-	case CodeConflict, CodeFenced, CodeOffsetMoved, CodeMisrouted:
+	case CodeConflict, CodeFenced, CodeOffsetMoved, CodeMisrouted, CodeBeyondEnd:
 		return http.StatusConflict
 	case CodeTrimmed:
 		return http.StatusGone
