@@ -1,0 +1,43 @@
+package mysql
+
+import (
+	"errors"
+
+	"github.com/prometheus/client_golang/prometheus"
+)
+
+type metrics struct {
+	keyHits, keyMisses     prometheus.Counter
+	retries                prometheus.Counter
+	termChanges            prometheus.Counter
+	timePartitions         prometheus.Counter
+	minuteRows, coarseRows prometheus.Counter
+	applySeconds           prometheus.Histogram
+}
+
+func newMetrics(r prometheus.Registerer) (*metrics, error) {
+	counter := func(name, help string) prometheus.Counter {
+		return prometheus.NewCounter(prometheus.CounterOpts{Name: "quipu_mysql_" + name, Help: help})
+	}
+	m := &metrics{
+		keyHits:        counter("key_cache_hits_total", "Rows whose key id was in memory."),
+		keyMisses:      counter("key_cache_misses_total", "Key ids that had to be read or made."),
+		retries:        counter("retries_total", "Transactions that the server rolled back for a passing reason."),
+		termChanges:    counter("term_changes_total", "Times that the key ids were dropped because the shard's term changed."),
+		timePartitions: counter("time_partitions_made_total", "Time partitions added to the counts tables."),
+		minuteRows:     counter("minute_rows_total", "Rows applied to minute_counts."),
+		coarseRows:     counter("coarse_rows_total", "Rows applied to hour_counts and day_counts, for minutes before their watermarks."),
+		applySeconds: prometheus.NewHistogram(prometheus.HistogramOpts{
+			Name: "quipu_mysql_apply_transaction_seconds", Help: "Duration of the transactions of Apply that have rows.",
+			Buckets: prometheus.ExponentialBuckets(0.002, 2, 13),
+		}),
+	}
+	if r == nil {
+		return m, nil
+	}
+	var errs []error
+	for _, c := range []prometheus.Collector{m.keyHits, m.keyMisses, m.retries, m.termChanges, m.timePartitions, m.minuteRows, m.coarseRows, m.applySeconds} {
+		errs = append(errs, r.Register(c))
+	}
+	return m, errors.Join(errs...)
+}
