@@ -23,6 +23,7 @@ import (
 	"github.com/quipudb/quipu/wire"
 	"github.com/quipudb/quipu/wire/auth"
 	"github.com/quipudb/quipu/wire/httpserver"
+	"github.com/quipudb/quipu/wire/proxyclient"
 )
 
 // now is a Saturday, 17:05:30 UTC.
@@ -34,29 +35,8 @@ var types = map[string]event.Type{
 	"signup": {Name: "signup", Description: "carries no value", AcceptLate: event.DefaultAcceptLate, CreatedAt: now},
 }
 
-// overHTTP asks the ledger as roles ask each other: through the client, over a socket.
-type overHTTP struct {
-	client *wire.Client
-	url    string
-}
-
-func (p *overHTTP) Stats(ctx context.Context, r *wire.StatsRequest) (*wire.StatsAnswer, error) {
-	out := &wire.StatsAnswer{}
-	return out, p.client.JSON(ctx, http.MethodPost, p.url+wire.PathStats, r, out)
-}
-
-func (p *overHTTP) Top(ctx context.Context, r *wire.TopRequest) (*wire.TopAnswer, error) {
-	out := &wire.TopAnswer{}
-	return out, p.client.JSON(ctx, http.MethodPost, p.url+wire.PathTop, r, out)
-}
-
-func (p *overHTTP) LookupKey(ctx context.Context, r *wire.KeyRequest) (*wire.KeyInfo, error) {
-	out := &wire.KeyInfo{}
-	return out, p.client.JSON(ctx, http.MethodPost, p.url+wire.PathKeyInfo, r, out)
-}
-
-// serveLedger serves a ledger the way a cluster proxy serves the fleet.
-func serveLedger(t testing.TB, l *ledger) *overHTTP {
+// serveLedger serves a ledger the way a cluster proxy serves the fleet, and returns the client that roles ask it with.
+func serveLedger(t testing.TB, l *ledger) *proxyclient.Client {
 	t.Helper()
 	s := newServer(t, nil, nil)
 	s.Echo().POST(wire.PathStats, handler(l.Stats))
@@ -65,7 +45,9 @@ func serveLedger(t testing.TB, l *ledger) *overHTTP {
 	server := httptest.NewServer(s.Echo())
 	client := wire.NewClient(wire.ClientConfig{Timeout: 10 * time.Second})
 	t.Cleanup(func() { client.Close(); server.Close() })
-	return &overHTTP{client: client, url: server.URL}
+	return proxyclient.New(proxyclient.Config{
+		URLs: func() []string { return []string{server.URL} }, Client: client, Registerer: prometheus.NewRegistry(),
+	})
 }
 
 func handler[In, Out any](serve func(context.Context, *In) (*Out, error)) echo.HandlerFunc {
