@@ -27,34 +27,60 @@ type metrics struct {
 func newMetrics(r prometheus.Registerer) *metrics {
 	fast := prometheus.ExponentialBuckets(0.0005, 2, 16)
 	m := &metrics{
-		answers: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "quipu_reader_answers_total",
-			Help: "Answers by call and problem code (ok when there was none)."}, []string{"call", "code"}),
-		seconds: prometheus.NewHistogramVec(prometheus.HistogramOpts{Name: "quipu_reader_answer_seconds", Buckets: fast,
-			Help: "Time to an answer, waits left out."}, []string{"call"}),
-		lookups: prometheus.NewHistogramVec(prometheus.HistogramOpts{Name: "quipu_reader_lookup_seconds", Buckets: fast,
-			Help: "Time of one question to the cluster proxies."}, []string{"call"}),
-		points: prometheus.NewCounter(prometheus.CounterOpts{Name: "quipu_reader_points_total",
-			Help: "Values sent, over all answers."}),
-		keys: prometheus.NewCounter(prometheus.CounterOpts{Name: "quipu_reader_keys_total",
-			Help: "Keys asked of the cluster proxies."}),
-		age: prometheus.NewHistogram(prometheus.HistogramOpts{Name: "quipu_reader_answer_age_seconds",
+		answers: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "quipu_reader_answers_total",
+			Help: "Answers by call and problem code (ok when there was none).",
+		}, []string{"call", "code"}),
+		seconds: prometheus.NewHistogramVec(prometheus.HistogramOpts{
+			Name: "quipu_reader_answer_seconds", Buckets: fast,
+			Help: "Time to an answer, waits left out.",
+		}, []string{"call"}),
+		lookups: prometheus.NewHistogramVec(prometheus.HistogramOpts{
+			Name: "quipu_reader_lookup_seconds", Buckets: fast,
+			Help: "Time of one question to the cluster proxies.",
+		}, []string{"call"}),
+		points: prometheus.NewCounter(prometheus.CounterOpts{
+			Name: "quipu_reader_points_total",
+			Help: "Values sent, over all answers.",
+		}),
+		keys: prometheus.NewCounter(prometheus.CounterOpts{
+			Name: "quipu_reader_keys_total",
+			Help: "Keys asked of the cluster proxies.",
+		}),
+		age: prometheus.NewHistogram(prometheus.HistogramOpts{
+			Name:    "quipu_reader_answer_age_seconds",
 			Buckets: []float64{.1, .25, .5, 1, 1.5, 2, 3, 5, 10, 30, 60, 300, 3600},
-			Help:    "How far the as-of of an answer lies behind the clock."}),
-		lacking: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "quipu_reader_incomplete_answers_total",
-			Help: "Answers for which some partition did not answer."}, []string{"call"}),
-		stale: prometheus.NewCounter(prometheus.CounterOpts{Name: "quipu_reader_stale_answers_total",
-			Help: "Answers labelled stale."}),
-		waits: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "quipu_reader_waits_total",
-			Help: "Waits for freshness by outcome: fresh, expired, failed, gone."}, []string{"outcome"}),
-		waited: prometheus.NewHistogram(prometheus.HistogramOpts{Name: "quipu_reader_wait_seconds",
+			Help:    "How far the as-of of an answer lies behind the clock.",
+		}),
+		lacking: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "quipu_reader_incomplete_answers_total",
+			Help: "Answers for which some partition did not answer.",
+		}, []string{"call"}),
+		stale: prometheus.NewCounter(prometheus.CounterOpts{
+			Name: "quipu_reader_stale_answers_total",
+			Help: "Answers labelled stale.",
+		}),
+		waits: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "quipu_reader_waits_total",
+			Help: "Waits for freshness by outcome: fresh, expired, failed, gone.",
+		}, []string{"outcome"}),
+		waited: prometheus.NewHistogram(prometheus.HistogramOpts{
+			Name:    "quipu_reader_wait_seconds",
 			Buckets: []float64{.05, .1, .25, .5, .75, 1, 1.5, 2, 3, 5, 10, 30},
-			Help:    "How long requests waited for freshness."}),
-		questions: prometheus.NewGauge(prometheus.GaugeOpts{Name: "quipu_reader_questions_in_flight",
-			Help: "Questions being answered."}),
-		waiting: prometheus.NewGauge(prometheus.GaugeOpts{Name: "quipu_reader_waits_in_flight",
-			Help: "Requests that wait for freshness."}),
-		refused: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "quipu_reader_refused_total",
-			Help: "Requests refused because a bound was reached."}, []string{"bound"}),
+			Help:    "How long requests waited for freshness.",
+		}),
+		questions: prometheus.NewGauge(prometheus.GaugeOpts{
+			Name: "quipu_reader_questions_in_flight",
+			Help: "Questions being answered.",
+		}),
+		waiting: prometheus.NewGauge(prometheus.GaugeOpts{
+			Name: "quipu_reader_waits_in_flight",
+			Help: "Requests that wait for freshness.",
+		}),
+		refused: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "quipu_reader_refused_total",
+			Help: "Requests refused because a bound was reached.",
+		}, []string{"bound"}),
 	}
 	r.MustRegister(m.answers, m.seconds, m.lookups, m.points, m.keys, m.age, m.lacking, m.stale, m.waits, m.waited,
 		m.questions, m.waiting, m.refused)

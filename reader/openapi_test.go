@@ -218,8 +218,14 @@ func TestDocumentBites(t *testing.T) {
 	good := r.get(t, "/v1/stats?type=view&key=v1")
 	req := httptest.NewRequest(http.MethodGet, "/v1/stats?type=view&key=v1", nil)
 	for _, change := range [][2]string{
-		{`"stale":false`, `"stale":"no"`}, {`"stale":false,`, ``}, {`"value":0`, `"value":"0"`}, {`"value":0,`, ``}, {`"value":0`, `"value":0,"points":[]`},
-		{`"as_of":"2026-01-31T17:05:29.450Z"`, `"as_of":"yesterday"`}, {`"stale":false`, `"stale":false,"more":1`}, {`"missing":[]`, `"missing":[{}]`},
+		{`"stale":false`, `"stale":"no"`},
+		{`"stale":false,`, ``},
+		{`"value":0`, `"value":"0"`},
+		{`"value":0,`, ``},
+		{`"value":0`, `"value":0,"points":[]`},
+		{`"as_of":"2026-01-31T17:05:29.450Z"`, `"as_of":"yesterday"`},
+		{`"stale":false`, `"stale":false,"more":1`},
+		{`"missing":[]`, `"missing":[{}]`},
 	} {
 		bad := strings.Replace(string(good.Body), change[0], change[1], 1)
 		if bad == string(good.Body) {

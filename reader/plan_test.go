@@ -68,15 +68,21 @@ func TestPlanSplitsWhatIsTooMuchForOneQuestion(t *testing.T) {
 
 func TestJoinedProvenance(t *testing.T) {
 	var j joiner
-	j.add(&wire.Provenance{AsOf: 50, Stale: true, Coverage: wire.Coverage{Partitions: 2, Answered: 1, Missing: []wire.Missing{{Shard: "s2", Partitions: []int{9}, Code: wire.CodeDeadline}}},
-		Sources: []wire.Source{{Shard: "s1", Database: "s1-b", AsOf: 50}}})
-	j.add(&wire.Provenance{AsOf: 40, Coverage: wire.Coverage{Partitions: 2, Answered: 1, Missing: []wire.Missing{{Shard: "s2", Partitions: []int{8, 9}, Code: wire.CodeDeadline}}},
-		Sources: []wire.Source{{Shard: "s1", Database: "s1-b", AsOf: 40}, {Shard: "s1", Database: "s1-a", AsOf: 60}}})
+	j.add(&wire.Provenance{
+		AsOf: 50, Stale: true, Coverage: wire.Coverage{Partitions: 2, Answered: 1, Missing: []wire.Missing{{Shard: "s2", Partitions: []int{9}, Code: wire.CodeDeadline}}},
+		Sources: []wire.Source{{Shard: "s1", Database: "s1-b", AsOf: 50}},
+	})
+	j.add(&wire.Provenance{
+		AsOf: 40, Coverage: wire.Coverage{Partitions: 2, Answered: 1, Missing: []wire.Missing{{Shard: "s2", Partitions: []int{8, 9}, Code: wire.CodeDeadline}}},
+		Sources: []wire.Source{{Shard: "s1", Database: "s1-b", AsOf: 40}, {Shard: "s1", Database: "s1-a", AsOf: 60}},
+	})
 	j.add(&wire.Provenance{AsOf: 0, Coverage: wire.Coverage{Partitions: 1}}) // nobody answered: its as-of says nothing
 	j.failed(wire.CodeUnavailable)
-	want := wire.Provenance{AsOf: 40, Stale: true,
+	want := wire.Provenance{
+		AsOf: 40, Stale: true,
 		Coverage: wire.Coverage{Partitions: 6, Answered: 2, Missing: []wire.Missing{{Code: wire.CodeUnavailable}, {Shard: "s2", Partitions: []int{8, 9}, Code: wire.CodeDeadline}}},
-		Sources:  []wire.Source{{Shard: "s1", Database: "s1-a", AsOf: 60}, {Shard: "s1", Database: "s1-b", AsOf: 40}}}
+		Sources:  []wire.Source{{Shard: "s1", Database: "s1-a", AsOf: 60}, {Shard: "s1", Database: "s1-b", AsOf: 40}},
+	}
 	if diff := cmp.Diff(want, j.provenance()); diff != "" {
 		t.Errorf("provenance differs (-want +got):\n%s", diff)
 	}
