@@ -23,6 +23,7 @@ type flight struct {
 	request *wire.ApplyRequest
 	started time.Time
 	events  int64
+	took    time.Duration // after done
 	done    chan error
 }
 
@@ -32,11 +33,8 @@ const softBytes = wire.MaxApplyBytes / 2
 // keptNames bounds the dictionary, in multiples of the rows of a flush: a larger one is begun anew.
 const keptNames = 4
 
-// dueIn returns how long it is until the next flush is due; the longest wait while one is under way.
+// dueIn returns how long it is until the next flush is due.
 func (p *pass) dueIn() time.Duration {
-	if p.flight != nil {
-		return p.pace.least
-	}
 	return p.pace.dueAfter(p.cells.count) - time.Since(p.started)
 }
 
@@ -52,10 +50,15 @@ func (p *pass) turn() error {
 			return nil
 		}
 	}
-	if (p.full() || p.dueIn() <= 0) && (p.next > p.committed.NextOffset || p.asOf > p.committed.AsOf) {
+	if (p.full() || p.dueIn() <= 0) && p.dirty() {
 		p.depart()
 	}
 	return nil
+}
+
+// dirty tells whether a flush would change the checkpoint.
+func (p *pass) dirty() bool {
+	return p.next > p.committed.NextOffset || p.asOf > p.committed.AsOf
 }
 
 // depart freezes what is counted and sends it. Without rows that is a heartbeat.
@@ -74,7 +77,11 @@ func (p *pass) depart() {
 		started: time.Now(), events: p.pending, done: make(chan error, 1),
 	}
 	p.flight, p.started, p.pending = f, f.started, 0
-	go func() { f.done <- p.flusher.apply(p.hard, f.request) }()
+	go func() {
+		err := p.flusher.apply(p.hard, f.request)
+		f.took = time.Since(f.started)
+		f.done <- err
+	}()
 }
 
 // land waits for the flush under way, if there is one.
@@ -110,13 +117,12 @@ func (p *pass) observe(f *flight) {
 		p.metrics.rowFlushes.Inc()
 		p.metrics.flushRows.Add(float64(len(f.request.Rows)))
 	}
-	took := time.Since(f.started)
-	p.metrics.flushSeconds.Observe(took.Seconds())
+	p.metrics.flushSeconds.Observe(f.took.Seconds())
 	lag := time.Duration(0)
 	if p.end > p.next {
 		lag = max(time.Since(time.UnixMilli(p.asOf)), 0)
 	}
-	p.pace.flushed(took, lag)
+	p.pace.flushed(f.took, lag)
 }
 
 // flushAlone commits one batch by itself. If the shard refuses it, it is set aside, under a new epoch: nothing that

@@ -36,13 +36,13 @@ func TestExactlyOnceThroughWhateverHappens(t *testing.T) {
 // storm drives a rig at random.
 type storm struct {
 	*rig
-	random *rand.Rand
-	stops  map[string]func()
-	ids    int
+	random  *rand.Rand
+	writers map[string]running
+	ids     int
 }
 
 func newStorm(t *testing.T, seed uint64) *storm {
-	s := &storm{rig: newRig(t, 3, "w1"), random: rand.New(rand.NewPCG(seed, 7)), stops: map[string]func(){}}
+	s := &storm{rig: newRig(t, 3, "w1"), random: rand.New(rand.NewPCG(seed, 7)), writers: map[string]running{}}
 	s.cfg.Flush.MaxRows = 1 + s.random.IntN(40)
 	s.cfg.Flush.Timeout = 2 * time.Second
 	s.cfg.Read.MaxBytes = 1 + s.random.IntN(3000)
@@ -67,7 +67,7 @@ func newStorm(t *testing.T, seed uint64) *storm {
 }
 
 func (s *storm) run(t *testing.T, steps int) string {
-	s.stops["w1"] = s.start(t, "w1")
+	s.writers["w1"] = s.start(t, "w1")
 	for range steps {
 		s.step(t)
 		time.Sleep(time.Duration(s.random.IntN(1500)) * time.Millisecond)
@@ -78,8 +78,8 @@ func (s *storm) run(t *testing.T, steps int) string {
 	}
 	s.calm(t)
 	defer func() {
-		for _, stop := range s.stops {
-			stop()
+		for _, w := range s.writers {
+			w.stop()
 		}
 	}()
 	if diff := s.settled(10*time.Minute, nil); diff != "" {
@@ -153,17 +153,17 @@ func (s *storm) produce() {
 	s.log.append(p, data)
 }
 
-// replace kills a writer, most of the time without its last flush, and starts it anew.
+// replace ends a writer and starts it anew.
 func (s *storm) replace(t *testing.T) {
 	if id := s.any(); id != "" {
 		s.end(id)
-		s.stops[id] = s.start(t, id)
+		s.writers[id] = s.start(t, id)
 	}
 	s.announce()
 }
 
 // running returns the ids of the writers that run, ascending.
-func (s *storm) running() []string { return slices.Sorted(maps.Keys(s.stops)) }
+func (s *storm) running() []string { return slices.Sorted(maps.Keys(s.writers)) }
 
 // any returns one of them, "" if there is none.
 func (s *storm) any() string {
@@ -175,19 +175,23 @@ func (s *storm) any() string {
 
 func (s *storm) join(t *testing.T) {
 	id := fmt.Sprint("w", 2+s.random.IntN(2))
-	if s.stops[id] != nil {
+	if _, ok := s.writers[id]; ok {
 		s.end(id)
 	} else {
-		s.stops[id] = s.start(t, id)
+		s.writers[id] = s.start(t, id)
 	}
 	s.announce()
 }
 
-// end stops a writer; its session goes with it.
+// end stops or kills a writer; its session goes with it.
 func (s *storm) end(id string) {
-	s.stops[id]()
-	s.leases.expire(id)
-	delete(s.stops, id)
+	if s.random.IntN(3) == 0 {
+		s.writers[id].stop()
+		s.leases.expire(id)
+	} else {
+		s.writers[id].kill()
+	}
+	delete(s.writers, id)
 }
 
 func (s *storm) announce() {
@@ -203,8 +207,8 @@ func (s *storm) calm(t *testing.T) {
 	s.shard.mu.Lock()
 	s.shard.fault, s.shard.delay = nil, nil
 	s.shard.mu.Unlock()
-	if len(s.stops) == 0 {
-		s.stops["w1"] = s.start(t, "w1")
+	if len(s.writers) == 0 {
+		s.writers["w1"] = s.start(t, "w1")
 	}
 	s.announce()
 }

@@ -18,10 +18,15 @@ func (e *rewoundError) Error() string {
 	return fmt.Sprintf("checkpoint is at offset %d of epoch %d", e.stored.NextOffset, e.stored.Epoch)
 }
 
-// A fencedError says that the stored epoch is not ours; 0 if the answer did not tell which it is.
-type fencedError struct{ epoch uint64 }
+// A fencedError says that the stored epoch is not ours.
+type fencedError struct{ stored *wire.Checkpoint } // nil: the answer did not tell
 
-func (e *fencedError) Error() string { return fmt.Sprintf("fenced by epoch %d", e.epoch) }
+func (e *fencedError) Error() string {
+	if e.stored == nil {
+		return "fenced"
+	}
+	return fmt.Sprintf("fenced by epoch %d of %s", e.stored.Epoch, e.stored.Owner)
+}
 
 // An unapplicableError says that a request can never be applied.
 type unapplicableError struct{ cause error }
@@ -92,10 +97,7 @@ func judge(r *wire.ApplyRequest, err error) (verdict error, final bool) {
 		}
 		return &rewoundError{*stored}, true
 	case wire.CodeFenced:
-		if stored == nil {
-			return &fencedError{}, true
-		}
-		return &fencedError{stored.Epoch}, true
+		return &fencedError{stored}, true
 	case wire.CodeUnapplicable, wire.CodeTooLarge:
 		return &unapplicableError{err}, true
 	}

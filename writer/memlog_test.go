@@ -127,3 +127,9 @@ func (l *memLog) read(p int, from uint64, maxBytes int) (eventlog.Chunk, <-chan 
 func (l *memLog) Seek(context.Context, int, int64) (uint64, error) {
 	return 0, errors.New("seek is not used by writers")
 }
+
+func (l *memLog) setIncarnation(name string) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.incarnation = name
+}

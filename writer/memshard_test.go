@@ -51,6 +51,7 @@ type memShard struct {
 	history    map[int][]partitionState // after every commit
 	calls      []applied
 	inFlight   map[int]int
+	most       int                                  // requests under way at once
 	overlap    bool                                 // two requests of one partition were under way at once
 	poison     func(wire.Row) bool                  // rows that can't be applied; nil: none
 	fault      func(call int) (before, after error) // fail before, or commit and then fail
@@ -113,6 +114,11 @@ func (s *memShard) arrive(p int) (before, after error, delay time.Duration) {
 	s.numCalls++
 	s.inFlight[p]++
 	s.overlap = s.overlap || s.inFlight[p] > 1
+	total := 0
+	for _, n := range s.inFlight {
+		total += n
+	}
+	s.most = max(s.most, total)
 	if s.fault != nil {
 		before, after = s.fault(s.numCalls)
 	}
@@ -179,4 +185,24 @@ func (s *memShard) applied() []applied {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return slices.Clone(s.calls)
+}
+
+func (s *memShard) setFault(fault func(call int) (before, after error)) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.fault = fault
+}
+
+func (s *memShard) setDelay(d time.Duration) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.delay = func(int) time.Duration { return d }
+}
+
+func (s *memShard) setWindowFrom(p int, offset uint64) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	state := s.partitions[p]
+	state.checkpoint.WindowFrom = offset
+	s.partitions[p] = state
 }

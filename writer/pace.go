@@ -12,11 +12,11 @@ type pace struct {
 }
 
 const (
-	flushShare  = 4   // the interval is at least so many latencies
-	eagerRows   = 256 // so few rows may be flushed after a quarter of the interval while the shards are quick
-	eagerShare  = 4
-	quickShare  = 20 // quick: a flush takes no more than this part of the interval
-	slowingStep = 4  // shortening goes by a quarter of the difference a flush
+	flushShare = 4   // the interval is at least so many latencies
+	eagerRows  = 256 // so few rows may be flushed after a quarter of the interval while the shards are quick
+	eagerShare = 4
+	quickShare = 20 // quick: a flush takes no more than this part of the interval
+	hurryStep  = 2  // shortening goes by half of the difference a flush
 )
 
 func newPace(f Flush) pace { return pace{least: f.Interval, most: f.MaxInterval, current: f.Interval} }
@@ -26,13 +26,13 @@ func (p *pace) flushed(took, lag time.Duration) {
 	if p.latency == 0 {
 		p.latency = took
 	}
-	p.latency += (took - p.latency) / 3
+	p.latency += (took - p.latency) / 2
 	want := min(max(p.least, flushShare*p.latency, lag), p.most)
 	if want >= p.current {
 		p.current = min(want, 2*p.current)
 		return
 	}
-	p.current -= (p.current - want) / slowingStep
+	p.current -= (p.current - want) / hurryStep
 }
 
 // dueAfter returns how long after the start of the previous flush the next one is due.

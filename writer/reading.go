@@ -82,7 +82,10 @@ func (p *pass) rest(d time.Duration) error {
 		if left <= 0 {
 			return p.soft.Err()
 		}
-		if err := p.await(min(left, max(p.dueIn(), time.Millisecond))); err != nil {
+		if p.flight == nil && p.dirty() {
+			left = min(left, max(p.dueIn(), time.Millisecond))
+		}
+		if err := p.await(left); err != nil {
 			return err
 		}
 	}

@@ -8,16 +8,20 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/prometheus/client_golang/prometheus"
+	dto "github.com/prometheus/client_model/go"
 	"github.com/quipudb/quipu/cluster"
 	"github.com/quipudb/quipu/event"
 	"github.com/quipudb/quipu/eventlog"
+	"github.com/quipudb/quipu/wire"
 	"github.com/quipudb/quipu/writer"
 	"go.uber.org/goleak"
 )
@@ -42,6 +46,12 @@ func (l *memLeases) expire(owner string) {
 			delete(l.holders, p)
 		}
 	}
+}
+
+func (l *memLeases) give(p int, owner string) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.holders[p] = owner
 }
 
 func (l *memLeases) setAway(away bool) {
@@ -161,35 +171,91 @@ func newRig(t *testing.T, partitions int, writers ...string) *rig {
 	return r
 }
 
-// start runs a writer and returns what stops it, waiting until it has.
-func (r *rig) start(t *testing.T, id string) (stop func()) {
-	stop, _ = r.startWith(t, id, nil)
-	return stop
+// running is a writer that runs.
+type running struct {
+	stop     func() // ends it in order and waits
+	kill     func() // ends it without anything reaching the shard or the leases any more
+	registry *prometheus.Registry
 }
 
-func (r *rig) startWith(t *testing.T, id string, change func(*writer.Config)) (stop func(), registry *prometheus.Registry) {
+// start runs a writer.
+func (r *rig) start(t *testing.T, id string) running {
 	t.Helper()
-	cfg := r.cfg
-	registry = prometheus.NewRegistry()
-	cfg.ID, cfg.Log, cfg.Proxy, cfg.Leases, cfg.Cluster, cfg.Changed = id, r.log, r.shard, r.leases.of(id), r.view.Cluster, r.view.Changed
+	cfg, registry, proxy := r.cfg, prometheus.NewRegistry(), &cutProxy{memShard: r.shard}
+	cfg.ID, cfg.Log, cfg.Proxy, cfg.Leases, cfg.Cluster, cfg.Changed = id, r.log, proxy, r.leases.of(id), r.view.Cluster, r.view.Changed
 	cfg.DeadLetterDir, cfg.Registry = r.dir, registry
 	cfg.Logger = slog.New(slog.NewTextHandler(r.output, nil)).With("writer", id)
-	if change != nil {
-		change(&cfg)
-	}
 	w, err := writer.New(cfg)
 	if err != nil {
 		t.Fatal(err)
 	}
-	ctx, cancel := context.WithCancel(t.Context())
+	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error, 1)
 	go func() { done <- w.Run(ctx) }()
-	return sync.OnceFunc(func() {
+	stop := sync.OnceFunc(func() {
 		cancel()
 		if err := <-done; err != nil {
 			t.Errorf("run writer %s: %v", id, err)
 		}
-	}), registry
+	})
+	return running{registry: registry, stop: stop, kill: func() {
+		proxy.cut.Store(true)
+		stop()
+		r.leases.expire(id)
+	}}
+}
+
+// cutProxy is the way of one writer to the shard.
+type cutProxy struct {
+	*memShard
+	cut atomic.Bool
+}
+
+func (p *cutProxy) Apply(ctx context.Context, r *wire.ApplyRequest) (*wire.ApplyAnswer, error) {
+	if p.cut.Load() {
+		return nil, wire.NewProblem(wire.CodeUnavailable, "cut off")
+	}
+	return p.memShard.Apply(ctx, r)
+}
+
+func (p *cutProxy) Claim(ctx context.Context, r wire.ClaimRequest) (*wire.Checkpoint, error) {
+	if p.cut.Load() {
+		return nil, wire.NewProblem(wire.CodeUnavailable, "cut off")
+	}
+	return p.memShard.Claim(ctx, r)
+}
+
+// metric returns a figure of a writer, summed over the series with all these labels (name, value, …).
+func (w running) metric(t *testing.T, name string, labels ...string) float64 {
+	t.Helper()
+	families, err := w.registry.Gather()
+	if err != nil {
+		t.Fatal(err)
+	}
+	sum := 0.0
+	for _, f := range families {
+		if f.GetName() != "quipu_writer_"+name {
+			continue
+		}
+		for _, m := range f.GetMetric() {
+			if matches(m, labels) {
+				sum += m.GetGauge().GetValue() + m.GetCounter().GetValue() + float64(m.GetHistogram().GetSampleCount())
+			}
+		}
+	}
+	return sum
+}
+
+func matches(m *dto.Metric, labels []string) bool {
+	for i := 0; i < len(labels); i += 2 {
+		found := slices.ContainsFunc(m.GetLabel(), func(l *dto.LabelPair) bool {
+			return l.GetName() == labels[i] && l.GetValue() == labels[i+1]
+		})
+		if !found {
+			return false
+		}
+	}
+	return true
 }
 
 // batch encodes events of one partition. Each has the fingerprint that its id gives.

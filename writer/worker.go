@@ -99,10 +99,10 @@ func (w *worker) afterwards(err error, wait time.Duration) (*wire.Checkpoint, ti
 			return &rewound.stored, wait, nil
 		}
 		return nil, wait, nil
-	case errors.As(err, &fenced) && fenced.epoch > 0 && fenced.epoch < w.epoch:
+	case errors.As(err, &fenced) && fenced.stored != nil && fenced.stored.Epoch < w.epoch:
 		// Nobody took over: the database fell back behind our claim.
 		w.metrics.rewinds.Inc()
-		w.logger.Warn("stored epoch is behind ours, claiming again", "epoch", w.epoch, "stored_epoch", fenced.epoch)
+		w.logger.Warn("stored epoch is behind ours, claiming again", "epoch", w.epoch, "stored_epoch", fenced.stored.Epoch)
 		return nil, wait, nil
 	case errors.As(err, &fenced):
 		return nil, 0, err

@@ -12,8 +12,8 @@ func TestCountsWhatTheLogHolds(t *testing.T) {
 		for p := range 4 {
 			r.log.append(p, batch(viewOf(r.keyIn(p, 0), "a"), viewOf(r.keyIn(p, 1), "b"), viewOf(r.keyIn(p, 0), "a"), viewOf(r.keyIn(p, 0), "")))
 		}
-		stop := r.start(t, "w1")
-		defer stop()
+		w := r.start(t, "w1")
+		defer w.stop()
 		time.Sleep(2 * time.Second)
 		r.log.append(0, batch(viewOf(r.keyIn(0, 0), "a"), viewOf(r.keyIn(0, 0), "c")))
 		if diff := r.settled(5*time.Second, nil); diff != "" {

@@ -1,0 +1,214 @@
+package writer_test
+
+import (
+	"encoding/json"
+	"errors"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/quipudb/quipu/cluster"
+	"github.com/quipudb/quipu/event"
+	"github.com/quipudb/quipu/wire"
+	"github.com/quipudb/quipu/writer"
+)
+
+// letters reads the dead letters of a partition, oldest first.
+func (r *rig) letters(t *testing.T, p int) []writer.DeadLetter {
+	t.Helper()
+	paths, err := filepath.Glob(filepath.Join(r.dir, "partition-"+string(rune('0'+p)), "*"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var out []writer.DeadLetter
+	for _, path := range paths {
+		data, err := os.ReadFile(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var l writer.DeadLetter
+		if err := json.Unmarshal(data, &l); err != nil {
+			t.Fatalf("read %s: %v", path, err)
+		}
+		out = append(out, l)
+	}
+	return out
+}
+
+// misplaced is a batch with a key under a hash that is not its own.
+func misplaced() []byte {
+	var b event.BatchBuilder
+	e := viewOf("elsewhere", "m1")
+	b.Add(&e, cluster.KeyHash("view", "another"), 77)
+	return b.AppendTo(nil)
+}
+
+func TestBatchesThatCannotBeCountedAreSetAside(t *testing.T) {
+	damaged := batch(viewOf("k", "x"))
+	damaged[len(damaged)-1] ^= 1
+	for _, c := range []struct {
+		name, reason string
+		data         []byte
+	}{
+		{"nothing", "undecodable", nil},
+		{"garbage", "undecodable", []byte("this is no batch")},
+		{"damaged", "undecodable", damaged},
+		{"misplaced", "misplaced", misplaced()},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				r := newRig(t, 1, "w1")
+				r.log.append(0, batch(viewOf("a", "1")))
+				bad := r.log.append(0, c.data)
+				r.log.append(0, batch(viewOf("a", "2"), viewOf("a", "1")))
+				w1 := r.start(t, "w1")
+				defer w1.stop()
+				if diff := r.settled(5*time.Second, map[uint64]bool{bad.Offset: true}); diff != "" {
+					t.Fatal(diff)
+				}
+				letters := r.letters(t, 0)
+				if len(letters) != 1 {
+					t.Fatalf("got %d dead letters, want 1", len(letters))
+				}
+				got, want := letters[0], writer.DeadLetter{
+					Version: 1, Partition: 0, Offset: bad.Offset, AppendTime: bad.AppendTime, Incarnation: "log-1", Checksum: bad.Checksum,
+					Reason: c.reason, Detail: letters[0].Detail, SetAsideAt: letters[0].SetAsideAt, Data: c.data,
+				}
+				if diff := cmp.Diff(want, got); diff != "" || got.Detail == "" || got.SetAsideAt.IsZero() {
+					t.Errorf("dead letter %+v (-want +got):\n%s", got, diff)
+				}
+				if got := w1.metric(t, "dead_letters_total", "reason", c.reason); got != 1 {
+					t.Errorf("got %v dead letters in the metrics, want 1", got)
+				}
+			})
+		})
+	}
+}
+
+// TestUnapplicableBatchIsFoundAmongOthers: a flush of many batches is refused for one of them; the others are all counted, and no more
+// than once, although the attempt with the refused rows may still be under way somewhere (INV-1).
+func TestUnapplicableBatchIsFoundAmongOthers(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(t, 1, "w1")
+		r.shard.poison = func(row wire.Row) bool { return strings.HasPrefix(row.Key, "poison") }
+		aside := map[uint64]bool{}
+		for n := range 30 {
+			if n%10 == 7 {
+				bad := r.log.append(0, batch(viewOf("good", "same"), viewOf("poison", ""), viewOf("good", "only here")))
+				aside[bad.Offset] = true
+			}
+			r.log.append(0, batch(viewOf("good", "same"), viewOf("good", "")))
+		}
+		w1 := r.start(t, "w1")
+		defer w1.stop()
+		if diff := r.settled(time.Minute, aside); diff != "" {
+			t.Fatal(diff)
+		}
+		letters := r.letters(t, 0)
+		if len(letters) != len(aside) {
+			t.Fatalf("got %d dead letters, want %d", len(letters), len(aside))
+		}
+		for _, l := range letters {
+			if !aside[l.Offset] || l.Reason != "unapplicable" || !strings.Contains(l.Detail, "poison") {
+				t.Errorf("got dead letter %d for %s: %s", l.Offset, l.Reason, l.Detail)
+			}
+		}
+		// The first of that id was counted with an earlier batch.
+		if diff := cmp.Diff([]int{0}, letters[0].Duplicates); diff != "" {
+			t.Errorf("duplicates (-want +got):\n%s", diff)
+		}
+		// An id of a batch that was set aside counts as seen.
+		r.log.append(0, batch(viewOf("good", "only here"), viewOf("good", "after")))
+		if diff := r.settled(5*time.Second, aside); diff != "" {
+			t.Error(diff)
+		}
+	})
+}
+
+// TestDeadLettersAreWrittenOnce: a replay finds them there and leaves them as they are.
+func TestDeadLettersAreWrittenOnce(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(t, 1, "w1")
+		aside := map[uint64]bool{r.log.append(0, []byte("no batch")).Offset: true}
+		r.log.append(0, batch(viewOf("a", "1")))
+		w1 := r.start(t, "w1")
+		if diff := r.settled(5*time.Second, aside); diff != "" {
+			t.Fatal(diff)
+		}
+		first := r.letters(t, 0)
+		r.shard.rewind(0, 100)
+		time.Sleep(5 * time.Second)
+		w1.kill()
+		w2 := r.start(t, "w1")
+		defer w2.stop()
+		r.shard.rewind(0, 100)
+		r.log.append(0, batch(viewOf("a", "2")))
+		if diff := r.settled(10*time.Second, aside); diff != "" {
+			t.Fatal(diff)
+		}
+		if diff := cmp.Diff(first, r.letters(t, 0)); diff != "" {
+			t.Errorf("dead letters after replays (-first +now):\n%s", diff)
+		}
+	})
+}
+
+// TestCheckpointDoesNotPassAnUnwrittenDeadLetter: without a place for it the partition waits, and goes on once there is one.
+func TestCheckpointDoesNotPassAnUnwrittenDeadLetter(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(t, 1, "w1")
+		if err := os.WriteFile(r.dir, []byte("in the way"), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		r.log.append(0, batch(viewOf("a", "1")))
+		bad := r.log.append(0, []byte("no batch"))
+		r.log.append(0, batch(viewOf("a", "2")))
+		w1 := r.start(t, "w1")
+		defer w1.stop()
+		time.Sleep(20 * time.Second)
+		if got := r.shard.state(0).checkpoint.NextOffset; got != bad.Offset {
+			t.Errorf("got the checkpoint at %d, want %d, before the batch that is kept nowhere", got, bad.Offset)
+		}
+		if got := w1.metric(t, "partition_state", "state", "blocked"); got != 1 {
+			t.Errorf("got state blocked = %v, want 1", got)
+		}
+		if err := os.Remove(r.dir); err != nil {
+			t.Fatal(err)
+		}
+		if diff := r.settled(10*time.Second, map[uint64]bool{bad.Offset: true}); diff != "" {
+			t.Error(diff)
+		}
+	})
+}
+
+// TestFailedClaimDoesNotLoseTheRefusal: the shard goes away while a refused batch is looked for.
+func TestFailedClaimDoesNotLoseTheRefusal(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(t, 1, "w1")
+		r.shard.poison = func(row wire.Row) bool { return row.Key == "poison" }
+		calls := 0
+		r.shard.fault = func(int) (before, after error) {
+			if calls++; calls%3 == 0 {
+				return errors.New("connection refused"), nil
+			} else if calls%3 == 1 {
+				return nil, errors.New("connection reset")
+			}
+			return nil, nil
+		}
+		aside := map[uint64]bool{}
+		for n := range 10 {
+			r.log.append(0, batch(viewOf("good", string(rune('a'+n)))))
+			if n == 4 {
+				aside[r.log.append(0, batch(viewOf("poison", "p"), viewOf("good", "b"))).Offset] = true
+			}
+		}
+		w1 := r.start(t, "w1")
+		defer w1.stop()
+		if diff := r.settled(time.Minute, aside); diff != "" {
+			t.Error(diff)
+		}
+	})
+}

@@ -1,0 +1,215 @@
+package writer_test
+
+import (
+	"fmt"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/quipudb/quipu/event"
+	"github.com/quipudb/quipu/wire"
+)
+
+func claimOf(p int, owner string) wire.ClaimRequest {
+	return wire.ClaimRequest{Partition: p, Owner: owner, MinEpoch: 1}
+}
+
+// TestLostReplyIsNotCountedTwice: a flush that was committed is recognised by the checkpoint it left, and nothing is rebuilt (INV-4).
+func TestLostReplyIsNotCountedTwice(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(t, 2, "w1")
+		r.shard.fault = func(call int) (before, after error) {
+			if call%2 == 1 {
+				return nil, wire.NewProblem(wire.CodeDeadline, "reply lost")
+			}
+			return nil, nil
+		}
+		w1 := r.start(t, "w1")
+		defer w1.stop()
+		r.feed("a", 10*time.Second)
+		if diff := r.settled(5*time.Second, nil); diff != "" {
+			t.Error(diff)
+		}
+		if got := w1.metric(t, "rewinds_total"); got != 0 {
+			t.Errorf("got %v rewinds, want 0", got)
+		}
+		if w1.metric(t, "flush_retries_total") == 0 {
+			t.Error("got no retries, so the test tested nothing")
+		}
+	})
+}
+
+// TestRewindRebuildsTheWindow: when the shard falls back, what is replayed must not be called a duplicate of itself, and what came
+// again must still be (INV-1, INV-7).
+func TestRewindRebuildsTheWindow(t *testing.T) {
+	for _, epochToo := range []bool{false, true} {
+		t.Run(fmt.Sprintf("epoch too=%v", epochToo), func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				r := newRig(t, 1, "w1")
+				w1 := r.start(t, "w1")
+				defer w1.stop()
+				r.feed("a", 10*time.Second)
+				commits := 5
+				if epochToo {
+					commits = len(r.shard.history[0]) // to before the claim
+				}
+				r.shard.rewind(0, commits)
+				r.feed("b", 3*time.Second)
+				if diff := r.settled(5*time.Second, nil); diff != "" {
+					t.Error(diff)
+				}
+				if got := w1.metric(t, "rewinds_total"); got != 1 {
+					t.Errorf("got %v rewinds, want 1", got)
+				}
+			})
+		})
+	}
+}
+
+func TestIdlePartitionsMoveTheirAsOf(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(t, 16, "w1")
+		w1 := r.start(t, "w1")
+		defer w1.stop()
+		for range 20 {
+			time.Sleep(3 * time.Second)
+			for p := range 16 {
+				if age := time.Now().UnixMilli() - r.shard.state(p).checkpoint.AsOf; age > 2100 {
+					t.Fatalf("partition %d: got as-of %d ms old, want about a second", p, age)
+				}
+			}
+		}
+		perSecond := float64(len(r.shard.applied())) / 60 / 16
+		if perSecond > 1.5 {
+			t.Errorf("got %.1f heartbeats a second and partition, want about 1", perSecond)
+		}
+	})
+}
+
+// TestAsOfNeverPromisesTooMuch: every batch appended strictly before as-of is counted by the Apply that says so.
+func TestAsOfNeverPromisesTooMuch(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(t, 2, "w1")
+		r.cfg.Read.MaxBytes, r.cfg.Flush.MaxRows = 300, 2
+		r.shard.delay = func(call int) time.Duration { return time.Duration(call%7) * 100 * time.Millisecond }
+		w1 := r.start(t, "w1")
+		defer w1.stop()
+		r.feed("a", 20*time.Second)
+		if diff := r.settled(time.Minute, nil); diff != "" {
+			t.Fatal(diff)
+		}
+		for _, call := range r.shard.applied() {
+			q := call.request
+			for _, record := range r.log.all(q.Partition) {
+				if record.AppendTime < q.AsOf && record.Offset >= q.Next {
+					t.Fatalf("partition %d: as-of %d is promised at offset %d, but batch %d was appended at %d",
+						q.Partition, q.AsOf, q.Next, record.Offset, record.AppendTime)
+				}
+			}
+		}
+	})
+}
+
+// TestWindowFromHoldsTheWindow: the window can be rebuilt from window_from, and that moves.
+func TestWindowFromHoldsTheWindow(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(t, 1, "w1")
+		w1 := r.start(t, "w1")
+		defer w1.stop()
+		for range 40 {
+			r.feed("x", time.Second)
+			time.Sleep(time.Minute)
+		}
+		moved := false
+		for _, call := range r.shard.applied() {
+			q := call.request
+			moved = moved || q.WindowFrom > 1
+			if q.WindowFrom > q.Next {
+				t.Fatalf("got window from %d beyond next offset %d", q.WindowFrom, q.Next)
+			}
+			for _, record := range r.log.all(0) {
+				if inWindow := record.AppendTime/1000 >= q.AsOf/1000-600; record.Offset < q.WindowFrom && inWindow {
+					t.Fatalf("batch %d is in the window as of %d, which is said to begin at %d", record.Offset, q.AsOf, q.WindowFrom)
+				}
+			}
+		}
+		if !moved {
+			t.Error("window from never moved")
+		}
+	})
+}
+
+func TestIntervalLengthensWhileFlushesAreSlow(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(t, 1, "w1")
+		w1 := r.start(t, "w1")
+		defer w1.stop()
+		r.feed("a", 20*time.Second)
+		quick := len(r.shard.applied())
+		r.shard.setDelay(3 * time.Second)
+		r.feed("b", 60*time.Second)
+		if got := w1.metric(t, "flush_interval_seconds"); got < 10 {
+			t.Errorf("got an interval of %v s while a flush takes 3 s, want about 12", got)
+		}
+		r.shard.setDelay(0)
+		slow := len(r.shard.applied())
+		if slow-quick > 12 {
+			t.Errorf("got %d flushes in a minute of slow ones, want few", slow-quick)
+		}
+		r.feed("c", 60*time.Second)
+		if got := w1.metric(t, "flush_interval_seconds"); got > 1.1 {
+			t.Errorf("got an interval of %v s after flushes became quick again, want 1", got)
+		}
+		if diff := r.settled(5*time.Second, nil); diff != "" {
+			t.Error(diff)
+		}
+	})
+}
+
+func TestFlushesOfAShardAreBounded(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(t, 16, "w1")
+		r.cfg.Flush.PerShard = 2
+		r.shard.setDelay(100 * time.Millisecond)
+		w1 := r.start(t, "w1")
+		defer w1.stop()
+		r.feed("a", 5*time.Second)
+		if diff := r.settled(10*time.Second, nil); diff != "" {
+			t.Error(diff)
+		}
+		if r.shard.most != 2 {
+			t.Errorf("got up to %d flushes of the shard at once, want 2", r.shard.most)
+		}
+	})
+}
+
+// TestMemoryIsBoundedWhileAShardIsAway: a partition reads no further than its rows allow, and catches up afterwards (INV-9).
+func TestMemoryIsBoundedWhileAShardIsAway(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(t, 1, "w1")
+		r.cfg.Flush.MaxRows, r.cfg.Read.MaxBytes = 50, 2000
+		w1 := r.start(t, "w1")
+		defer w1.stop()
+		time.Sleep(2 * time.Second)
+		r.shard.setFault(func(int) (before, after error) { return wire.NewProblem(wire.CodeUnavailable, "away"), nil })
+		for n := range 200 {
+			events := make([]event.Event, 10)
+			for i := range events {
+				events[i] = viewOf(fmt.Sprint("key", n, i), fmt.Sprint("id", n, i))
+			}
+			r.log.append(0, batch(events...))
+			time.Sleep(100 * time.Millisecond)
+		}
+		time.Sleep(30 * time.Second)
+		if got := w1.metric(t, "cells"); got > 60 {
+			t.Errorf("got %v rows in memory, want at most 50 and one batch", got)
+		}
+		if got := w1.metric(t, "batches_total"); got > 13 {
+			t.Errorf("got %v batches read, want no more than two maps hold", got)
+		}
+		r.shard.setFault(nil)
+		if diff := r.settled(time.Minute, nil); diff != "" {
+			t.Error(diff)
+		}
+	})
+}
