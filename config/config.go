@@ -72,6 +72,7 @@ type HTTP struct {
 	CallTimeout    time.Duration `yaml:"call_timeout" range:"100ms..10m"`
 	DialTimeout    time.Duration `yaml:"dial_timeout" range:"10ms..1m"`
 	IdlePerHost    int           `yaml:"idle_per_host" range:"1..10000"`
+	Profiles       bool          `yaml:"profiles"`
 }
 
 // Accounts are the users of the databases, one for each purpose, so that none can do more than its purpose needs.

@@ -41,12 +41,13 @@ type Writer struct {
 
 // ClusterProxy configures the router.
 type ClusterProxy struct {
-	Listen       string        `yaml:"listen"`
-	Advertise    string        `yaml:"advertise"`
-	ApplyTimeout time.Duration `yaml:"apply_timeout" range:"100ms..5m"`
-	ReadTimeout  time.Duration `yaml:"read_timeout" range:"10ms..5m"`
-	MaxInFlight  int           `yaml:"max_in_flight" range:"1..100000"`
-	Retries      int           `yaml:"retries" range:"0..10"`
+	Listen        string        `yaml:"listen"`
+	Advertise     string        `yaml:"advertise"`
+	Timeout       time.Duration `yaml:"timeout" range:"10ms..5m"`
+	ApplyTimeout  time.Duration `yaml:"apply_timeout" range:"100ms..5m"`
+	Attempts      int           `yaml:"attempts" range:"1..10"`
+	MaxInFlight   int           `yaml:"max_in_flight" range:"1..100000"`
+	MaxApplyBytes Size          `yaml:"max_apply_bytes" range:"32MiB..64GiB"`
 }
 
 // ShardProxy configures the guard of one shard.

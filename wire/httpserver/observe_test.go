@@ -72,6 +72,17 @@ func TestMetrics(t *testing.T) {
 	}
 }
 
+func TestProfilesAreServedOnlyWhenAskedFor(t *testing.T) {
+	for profiles, want := range map[bool]int{true: 200, false: 404} {
+		f := start(t, httpserver.Config{Profiles: profiles}, nil)
+		for _, path := range []string{"/debug/pprof/", "/debug/pprof/heap", "/debug/pprof/profile?seconds=1"} {
+			if got := f.get(path).status; got != want {
+				t.Errorf("got %d from %s with profiles %t, want %d", got, path, profiles, want)
+			}
+		}
+	}
+}
+
 func TestFailuresAreLoggedAndTheRestIsNot(t *testing.T) {
 	var log lockedBuffer
 	f := start(t, httpserver.Config{Logger: slog.New(slog.NewJSONHandler(&log, nil)), SlowRequest: time.Nanosecond}, func(e *echo.Echo) {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"net/http"
+	"net/http/pprof"
 	"time"
 
 	"github.com/labstack/echo/v4"
@@ -30,6 +31,17 @@ func (s *Server) registerProbes(e *echo.Echo) {
 		Timeout: metricsTimeout, MaxRequestsInFlight: metricsInFlight, Registry: s.cfg.Registry,
 	})
 	e.GET("/metrics", echo.WrapHandler(metrics), s.cfg.Auth.Require(auth.Read))
+	if s.cfg.Profiles {
+		s.registerProfiles(e)
+	}
+}
+
+// registerProfiles adds Go's profiles, for who looks into where time and memory go.
+func (s *Server) registerProfiles(e *echo.Echo) {
+	admin := s.cfg.Auth.Require(auth.Admin)
+	e.GET("/debug/pprof/profile", echo.WrapHandler(http.HandlerFunc(pprof.Profile)), admin)
+	e.GET("/debug/pprof/trace", echo.WrapHandler(http.HandlerFunc(pprof.Trace)), admin)
+	e.GET("/debug/pprof/*", echo.WrapHandler(http.HandlerFunc(pprof.Index)), admin)
 }
 
 // healthz tells that the process is alive, whatever it can do just now.

@@ -48,6 +48,8 @@ type Config struct {
 	// start is alive, and says what it waits for.
 	Held bool
 
+	Profiles bool // serve /debug/pprof/ to the scope admin
+
 	MaxBody        int64         // bytes of a body as sent; 8 MiB
 	MaxConnections int           // beyond which connecting waits; 4,096
 	Drain          time.Duration // how long requests in flight may go on once Run's context ended; 10 s
