@@ -55,6 +55,24 @@ func (s Summary) PerSecond() float64 {
 	return float64(s.Accepted) / s.Elapsed.Seconds()
 }
 
+// after returns the summary of two runs, one after the other. Latencies are those of the later one, which s is.
+func (s Summary) after(earlier Summary) Summary {
+	s.Posted += earlier.Posted
+	s.Accepted += earlier.Accepted
+	s.Lost += earlier.Lost
+	s.Uncertain += earlier.Uncertain
+	s.Requests += earlier.Requests
+	s.Retries += earlier.Retries
+	s.Elapsed += earlier.Elapsed
+	if s.LastAck.IsZero() {
+		s.LastAck = earlier.LastAck
+	}
+	for reason, n := range earlier.Reasons {
+		s.Reasons[reason] += n
+	}
+	return s
+}
+
 func (r *run) totals() Totals {
 	c := &r.counts
 	return Totals{

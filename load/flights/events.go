@@ -13,9 +13,9 @@ const (
 	RouteType     = "route"     // key: origin and destination, "LAS-PHL"; value: distance in miles
 )
 
-// AcceptLate is how late events of flights must be accepted: the whole data set is half a year long and, once shifted, ends
-// up to a week before now.
-const AcceptLate = 210 * 24 * time.Hour
+// AcceptLate is how late events of flights are accepted. The whole data set is half a year long and, shifted, ends up to a week before
+// it is first loaded; the rest leaves a year in which what followed the sample may come under the same shift.
+const AcceptLate = 550 * 24 * time.Hour
 
 const idPrefix = "flights-3m:"
 
