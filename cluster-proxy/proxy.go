@@ -1,0 +1,161 @@
+// Package clusterproxy is the router: it takes the internal calls, knows which shard owns a partition, and forwards, scatters
+// and gathers over the shard proxies that live. It never talks to MySQL.
+//
+//	writer ──Apply, Claim──►┐                      ┌─► shard proxy 1 of s1
+//	reader ──Stats, Top────►│ cluster proxy ──by partition──► shard proxy 2 of s1
+//	ingest ──Checkpoints───►┘      │               └─► shard proxy 1 of s2 …
+//	                        Config.Snapshot: the last known topology and members
+//
+// Guarantees: no request waits for ZooKeeper (INV-10): a route comes from the snapshot at hand. A part that can't be had is
+// told in the answer's coverage (INV-8) and fails the request only when nothing else is left. Requests, the bytes of Apply
+// bodies, tries and times are bounded (INV-9). Apply is forwarded as it came, without being decoded.
+//
+// A Proxy starts no goroutines beyond a request's own and is safe for concurrent use.
+package clusterproxy
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"golang.org/x/sync/semaphore"
+
+	"github.com/quipudb/quipu/cluster"
+	"github.com/quipudb/quipu/wire"
+	"github.com/quipudb/quipu/wire/balance"
+)
+
+// Config configures a Proxy. Zero values give the defaults named here.
+type Config struct {
+	Snapshot func() *cluster.Snapshot // the last known state of the cluster, nil if there is none; required
+	Client   *wire.Client             // for calls to shard proxies; required
+
+	MaxInFlight   int           // requests at once, beyond which they are refused; 1,024
+	MaxApplyBytes int64         // of Apply bodies held at once; 256 MiB
+	Attempts      int           // tries of one call to a shard; 3
+	ReadTimeout   time.Duration // of a request, retries included, if its caller does not set less; 10 s
+	ApplyTimeout  time.Duration // the same for Apply and Claim; 30 s
+
+	Logger     *slog.Logger
+	Registerer prometheus.Registerer
+}
+
+func (c Config) withDefaults() Config {
+	if c.MaxInFlight <= 0 {
+		c.MaxInFlight = 1024
+	}
+	if c.MaxApplyBytes <= 0 {
+		c.MaxApplyBytes = 256 << 20
+	}
+	if c.ReadTimeout <= 0 {
+		c.ReadTimeout = 10 * time.Second
+	}
+	if c.ApplyTimeout <= 0 {
+		c.ApplyTimeout = 30 * time.Second
+	}
+	if c.Logger == nil {
+		c.Logger = slog.New(slog.DiscardHandler)
+	}
+	return c
+}
+
+// Proxy routes.
+type Proxy struct {
+	cfg      Config
+	log      *slog.Logger
+	metrics  *metrics
+	balancer *balance.Balancer
+	slots    *semaphore.Weighted // requests
+	bytes    *semaphore.Weighted // of Apply bodies
+}
+
+// New returns a proxy. It does no I/O.
+func New(cfg Config) *Proxy {
+	cfg = cfg.withDefaults()
+	m := newMetrics(cfg.Registerer)
+	return &Proxy{
+		cfg: cfg, log: cfg.Logger, metrics: m,
+		balancer: balance.New(balance.Config{Attempts: cfg.Attempts, OnRetry: m.retried, OnBreaker: m.breaker}),
+		slots:    semaphore.NewWeighted(int64(cfg.MaxInFlight)),
+		bytes:    semaphore.NewWeighted(max(cfg.MaxApplyBytes, wire.MaxApplyBytes)),
+	}
+}
+
+// Ready tells why requests can't be routed just now, or nil. Shards that are down are no reason: the others are served.
+func (p *Proxy) Ready(context.Context) error {
+	_, err := p.snapshot()
+	return err
+}
+
+// snapshot returns the cluster as last known.
+func (p *Proxy) snapshot() (*cluster.Snapshot, error) {
+	if s := p.cfg.Snapshot(); s != nil {
+		return s, nil
+	}
+	return nil, wire.NewProblem(wire.CodeUnavailable, "the cluster is not known yet").WithRetryAfter(time.Second)
+}
+
+// onShard makes a call to one of a shard's live proxies.
+func (p *Proxy) onShard(ctx context.Context, call, shard string, fn func(ctx context.Context, base string) error) error {
+	begin := time.Now()
+	err := p.balancer.Do(ctx, func() []string { return p.proxiesOf(shard) }, fn)
+	p.metrics.shard(call, shard, err, time.Since(begin))
+	return atShard(shard, err)
+}
+
+func (p *Proxy) proxiesOf(shard string) []string {
+	s := p.cfg.Snapshot()
+	if s == nil {
+		return nil
+	}
+	var urls []string
+	for _, m := range s.ShardProxies(shard) {
+		urls = append(urls, m.URL)
+	}
+	return urls
+}
+
+// atShard names the shard in an error of a call to it.
+func atShard(shard string, err error) error {
+	found, ok := errors.AsType[*wire.Problem](err)
+	if !ok {
+		return err
+	}
+	named := *found
+	named.Detail = "shard " + shard + ": " + found.Detail
+	return &named
+}
+
+// onPartition makes a call to the shard that owns a partition. If the shard says that it does not, and the topology has
+// moved the partition meanwhile, the new owner is called, once.
+func (p *Proxy) onPartition(ctx context.Context, call string, partition int, fn func(ctx context.Context, base string) error) (shard string, err error) {
+	s, err := p.snapshot()
+	if err != nil {
+		return "", err
+	}
+	shard, ok := s.ShardOf(partition)
+	if !ok {
+		return "", wire.NewProblem(wire.CodeBadRequest, "partition %d is none of the %d", partition, len(s.Topology.Partitions)).WithField("partition")
+	}
+	err = p.onShard(ctx, call, shard, fn)
+	if wire.CodeOf(err) != wire.CodeMisrouted {
+		return shard, err
+	}
+	if moved, ok := p.movedTo(partition, shard); ok {
+		p.metrics.retried(wire.CodeMisrouted)
+		return moved, p.onShard(ctx, call, moved, fn)
+	}
+	return shard, err
+}
+
+// movedTo tells where a partition is by now, if no longer at the shard.
+func (p *Proxy) movedTo(partition int, shard string) (string, bool) {
+	now := p.cfg.Snapshot()
+	if now == nil {
+		return "", false
+	}
+	moved, ok := now.ShardOf(partition)
+	return moved, ok && moved != shard
+}

@@ -1,0 +1,135 @@
+package clusterproxy
+
+import (
+	"context"
+	"net/http"
+	"sync"
+
+	"github.com/quipudb/quipu/cluster"
+	"github.com/quipudb/quipu/event"
+	"github.com/quipudb/quipu/wire"
+)
+
+// stats asks each shard for the keys of its partitions. Keys whose partition could not be asked are left out.
+func (p *Proxy) stats(ctx context.Context, r *wire.StatsRequest) (*wire.StatsAnswer, error) {
+	if err := checkStats(r); err != nil {
+		return nil, err
+	}
+	s, err := p.snapshot()
+	if err != nil {
+		return nil, err
+	}
+	keys, partitions := distinct(s, r)
+	g := &statsGathering{gathering: newGathering(partitions), request: r, keys: keys, partitionOf: partitions, found: map[string]wire.KeyStats{}}
+	p.scatter(ctx, s, partitions, func(ctx context.Context, one part) error {
+		out := &wire.StatsAnswer{}
+		err := p.onShard(ctx, "stats", one.shard, func(ctx context.Context, base string) error {
+			*out = wire.StatsAnswer{}
+			return p.cfg.Client.JSON(ctx, http.MethodPost, base+wire.PathStats, g.ask(one), out)
+		})
+		if err == nil {
+			g.take(one, out)
+		}
+		return err
+	}, g.done)
+	return g.answer(p)
+}
+
+func checkStats(r *wire.StatsRequest) error {
+	switch {
+	case !event.ValidTypeName(r.Type):
+		return wire.NewProblem(wire.CodeBadRequest, "%q is no event type's name", r.Type).WithField("type")
+	case len(r.Keys) == 0 || len(r.Keys) > wire.MaxKeysPerStats:
+		return wire.NewProblem(wire.CodeBadRequest, "%d keys, must be 1 to %d", len(r.Keys), wire.MaxKeysPerStats).WithField("keys")
+	case r.From >= r.To:
+		return wire.NewProblem(wire.CodeBadRequest, "the range from minute %d to %d is empty", r.From, r.To).WithField("to_minute")
+	}
+	for _, key := range r.Keys {
+		if len(key) == 0 || len(key) > event.MaxKeyBytes {
+			return wire.NewProblem(wire.CodeBadRequest, "a key has %d bytes, must be 1 to %d", len(key), event.MaxKeyBytes).WithField("keys")
+		}
+	}
+	return nil
+}
+
+// distinct returns the keys of a request, each once, and their partitions.
+func distinct(s *cluster.Snapshot, r *wire.StatsRequest) (keys []string, partitions []int) {
+	seen := make(map[string]bool, len(r.Keys))
+	for _, key := range r.Keys {
+		if !seen[key] {
+			seen[key] = true
+			keys = append(keys, key)
+			partitions = append(partitions, s.PartitionOf(r.Type, key))
+		}
+	}
+	return keys, partitions
+}
+
+// statsGathering puts the parts of a StatsAnswer together.
+type statsGathering struct {
+	*gathering
+	request     *wire.StatsRequest
+	keys        []string // each once
+	partitionOf []int    // of each of keys
+
+	mu    sync.Mutex
+	found map[string]wire.KeyStats
+}
+
+// ask returns what a shard is asked for.
+func (g *statsGathering) ask(one part) *wire.StatsRequest {
+	r := *g.request
+	r.Keys = make([]string, len(one.items))
+	for i, item := range one.items {
+		r.Keys[i] = g.keys[item]
+	}
+	return &r
+}
+
+// take keeps a shard's answer. A key that it neither tells nor reports missing is missing all the same: never a confident 0.
+func (g *statsGathering) take(one part, answer *wire.StatsAnswer) {
+	g.answered(one, &answer.Provenance)
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	for _, k := range answer.Keys {
+		g.found[k.Key] = k
+	}
+	for _, item := range one.items {
+		partition := g.partitionOf[item]
+		if _, ok := g.found[g.keys[item]]; !ok && g.has(partition) {
+			g.failed(one.shard, []int{partition}, wire.NewProblem(wire.CodeInternal, "shard %s left out a key that it was asked for", one.shard))
+		}
+	}
+}
+
+func (g *statsGathering) done(one part, err error) {
+	if err != nil {
+		g.failed(one.shard, one.partitions, err)
+	}
+}
+
+// answer returns the keys in the order of the request.
+func (g *statsGathering) answer(p *Proxy) (*wire.StatsAnswer, error) {
+	provenance, err := g.provenance()
+	if err != nil {
+		return nil, err
+	}
+	p.metrics.missed("stats", provenance.Coverage.Missing)
+	partitionOf := make(map[string]int, len(g.keys))
+	for i, key := range g.keys {
+		partitionOf[key] = g.partitionOf[i]
+	}
+	out := &wire.StatsAnswer{Keys: make([]wire.KeyStats, 0, len(g.request.Keys)), Provenance: provenance}
+	points := 0
+	for _, key := range g.request.Keys {
+		if !g.has(partitionOf[key]) {
+			continue
+		}
+		out.Keys = append(out.Keys, g.found[key])
+		points += len(g.found[key].Points)
+	}
+	if points > wire.MaxPointsPerStats {
+		return nil, wire.NewProblem(wire.CodeUnprocessable, "the answer has %d points, the limit is %d: ask for fewer keys, a shorter range or a coarser step", points, wire.MaxPointsPerStats)
+	}
+	return out, nil
+}

@@ -1,0 +1,95 @@
+package clusterproxy
+
+import (
+	"cmp"
+	"context"
+	"net/http"
+	"slices"
+	"sync"
+
+	"github.com/quipudb/quipu/cluster"
+	"github.com/quipudb/quipu/event"
+	"github.com/quipudb/quipu/wire"
+)
+
+// top merges the shards' rankings: a key is on one shard only, so the best of all are among the best of each.
+func (p *Proxy) top(ctx context.Context, r *wire.TopRequest) (*wire.TopAnswer, error) {
+	if err := checkTop(r); err != nil {
+		return nil, err
+	}
+	s, err := p.snapshot()
+	if err != nil {
+		return nil, err
+	}
+	ctx, cancel := withReserve(ctx)
+	defer cancel()
+	out, misrouted, err := p.topOf(ctx, s, r)
+	if misrouted {
+		// A ranking is of all partitions, so a shard that lost one can't be asked for the rest: start again.
+		if now := p.cfg.Snapshot(); now != nil && !slices.Equal(now.Topology.Partitions, s.Topology.Partitions) {
+			p.metrics.retried(wire.CodeMisrouted)
+			out, _, err = p.topOf(ctx, now, r)
+		}
+	}
+	if err != nil {
+		return nil, err
+	}
+	p.metrics.missed("top", out.Coverage.Missing)
+	return out, nil
+}
+
+func checkTop(r *wire.TopRequest) error {
+	switch {
+	case !event.ValidTypeName(r.Type):
+		return wire.NewProblem(wire.CodeBadRequest, "%q is no event type's name", r.Type).WithField("type")
+	case r.N < 1 || r.N > wire.MaxTop:
+		return wire.NewProblem(wire.CodeBadRequest, "n is %d, must be 1 to %d", r.N, wire.MaxTop).WithField("n")
+	case r.From >= r.To:
+		return wire.NewProblem(wire.CodeBadRequest, "the range from minute %d to %d is empty", r.From, r.To).WithField("to_minute")
+	case r.To-r.From > wire.MaxTopMinutes:
+		return wire.NewProblem(wire.CodeUnprocessable, "the range has %d minutes, the limit is %d", r.To-r.From, wire.MaxTopMinutes).WithField("from_minute")
+	}
+	return nil
+}
+
+func (p *Proxy) topOf(ctx context.Context, s *cluster.Snapshot, r *wire.TopRequest) (out *wire.TopAnswer, misrouted bool, err error) {
+	parts := owners(s)
+	var needed []int
+	for _, one := range parts {
+		needed = append(needed, one.partitions...)
+	}
+	g := newGathering(needed)
+	out = &wire.TopAnswer{Entries: []wire.TopEntry{}, Exact: true}
+	var mu sync.Mutex // guards out and misrouted
+	each(parts, func(one part) {
+		answer := &wire.TopAnswer{}
+		err := p.onShard(ctx, "top", one.shard, func(ctx context.Context, base string) error {
+			*answer = wire.TopAnswer{}
+			return p.cfg.Client.JSON(ctx, http.MethodPost, base+wire.PathTop, r, answer)
+		})
+		if err != nil {
+			g.failed(one.shard, one.partitions, err)
+		} else {
+			g.answered(one, &answer.Provenance)
+		}
+		mu.Lock()
+		defer mu.Unlock()
+		misrouted = misrouted || wire.CodeOf(err) == wire.CodeMisrouted
+		out.Entries = append(out.Entries, answer.Entries...)
+		out.Exact = out.Exact && err == nil && answer.Exact
+	})
+	if out.Provenance, err = g.provenance(); err != nil {
+		return nil, misrouted, err
+	}
+	out.Exact = out.Exact && len(out.Coverage.Missing) == 0
+	rank(out, r.N)
+	return out, misrouted, nil
+}
+
+// rank sorts by count, then key, and keeps the first n.
+func rank(out *wire.TopAnswer, n int) {
+	slices.SortFunc(out.Entries, func(a, b wire.TopEntry) int {
+		return cmp.Or(cmp.Compare(b.Count, a.Count), cmp.Compare(a.Key, b.Key))
+	})
+	out.Entries = out.Entries[:min(n, len(out.Entries))]
+}

@@ -1,0 +1,55 @@
+package proxyclient
+
+import (
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/promauto"
+
+	"github.com/quipudb/quipu/wire"
+)
+
+type metrics struct {
+	calls    *prometheus.CounterVec
+	seconds  *prometheus.HistogramVec
+	retries  *prometheus.CounterVec
+	breakers *prometheus.GaugeVec
+}
+
+func newMetrics(r prometheus.Registerer) *metrics {
+	f := promauto.With(r)
+	return &metrics{
+		calls: f.NewCounterVec(prometheus.CounterOpts{
+			Name: "quipu_proxyclient_calls_total", Help: "Calls to the cluster proxies by call and problem code; ok if there was none.",
+		}, []string{"call", "code"}),
+		seconds: f.NewHistogramVec(prometheus.HistogramOpts{
+			Name: "quipu_proxyclient_call_seconds", Help: "Duration of calls to the cluster proxies, retries included.",
+			Buckets: prometheus.ExponentialBuckets(0.0005, 2, 16),
+		}, []string{"call"}),
+		retries: f.NewCounterVec(prometheus.CounterOpts{
+			Name: "quipu_proxyclient_retries_total", Help: "Calls tried again, by the code that made it necessary.",
+		}, []string{"code"}),
+		breakers: f.NewGaugeVec(prometheus.GaugeOpts{
+			Name: "quipu_proxyclient_breaker_state", Help: "Circuit breaker of a cluster proxy: 0 closed, 1 half-open, 2 open.",
+		}, []string{"proxy"}),
+	}
+}
+
+func (m *metrics) called(call string, err error, took time.Duration) {
+	code := wire.CodeOf(err)
+	if err == nil {
+		code = "ok"
+	}
+	m.calls.WithLabelValues(call, string(code)).Inc()
+	m.seconds.WithLabelValues(call).Observe(took.Seconds())
+}
+
+func (m *metrics) retried(code wire.Code) { m.retries.WithLabelValues(string(code)).Inc() }
+
+func (m *metrics) breaker(url string, state int) {
+	if state < 0 {
+		m.breakers.DeleteLabelValues(url)
+		return
+	}
+	m.breakers.WithLabelValues(url).Set(float64(state))
+}
