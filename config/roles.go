@@ -43,7 +43,7 @@ type Writer struct {
 type ClusterProxy struct {
 	Listen        string        `yaml:"listen"`
 	Advertise     string        `yaml:"advertise"`
-	Timeout       time.Duration `yaml:"timeout" range:"10ms..5m"`
+	ReadTimeout   time.Duration `yaml:"read_timeout" range:"10ms..5m"`
 	ApplyTimeout  time.Duration `yaml:"apply_timeout" range:"100ms..5m"`
 	Attempts      int           `yaml:"attempts" range:"1..10"`
 	MaxInFlight   int           `yaml:"max_in_flight" range:"1..100000"`

@@ -24,8 +24,9 @@ func newClusterCommand(s *settings) *cobra.Command {
 	parent := &cobra.Command{
 		Use:   "cluster",
 		Short: "Create a cluster in ZooKeeper, and show it",
-		Long: `Creates a cluster in ZooKeeper, and shows it: how many partitions there are, which shard owns which of them, and which databases a shard
-has. ZooKeeper is where the roles learn all of that.`,
+		Long: `Creates a cluster in ZooKeeper, and shows it: how many partitions there are, which shard
+owns which of them, and which databases a shard has. ZooKeeper is where the roles learn all
+of that.`,
 		Example: `  quipu cluster init --topology topology.yaml
   quipu cluster show`,
 	}
@@ -38,10 +39,12 @@ func newClusterInitCommand(s *settings) *cobra.Command {
 	c := &cobra.Command{
 		Use:   "init",
 		Short: "Create the cluster",
-		Long: `Creates the cluster below cluster.root in ZooKeeper: its id (cluster.name and a random part), the secret key of its event ids' fingerprints,
-and the topology of the given file. The number of partitions can never be changed; 16 suit one machine, 256 and more a fleet.
+		Long: `Creates the cluster below cluster.root in ZooKeeper: its id (cluster.name and a random
+part), the secret key of its event ids' fingerprints, and the topology of the given file.
+The number of partitions can never be changed; 16 suit one machine, 256 and more a fleet.
 
-To run it again with the same topology changes nothing and succeeds; with another topology it fails.
+To run it again with the same topology changes nothing and succeeds; with another topology
+it fails.
 
 The topology is a YAML file:
 
@@ -122,8 +125,9 @@ func newClusterShowCommand(s *settings) *cobra.Command {
 	c := &cobra.Command{
 		Use:   "show",
 		Short: "Show settings, topology and live members",
-		Long: `Shows what ZooKeeper holds of the cluster: its id, which partitions each shard owns, its databases, and the processes that are registered
-just now. The key of the event ids' fingerprints is secret and not shown.`,
+		Long: `Shows what ZooKeeper holds of the cluster: its id, which partitions each shard owns, its
+databases, and the processes that are registered just now. The key of the event ids'
+fingerprints is secret and not shown.`,
 		Example: `  quipu cluster show
   quipu cluster show --json`,
 		Args: cobra.NoArgs,

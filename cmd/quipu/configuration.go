@@ -13,8 +13,9 @@ func newConfigCommand(s *settings) *cobra.Command {
 	parent := &cobra.Command{
 		Use:   "config",
 		Short: "Check and show the configuration",
-		Long: `Checks and shows the configuration that the other commands would run with: the defaults, then the file (--config or QUIPU_CONFIG), then
-the environment (QUIPU_<SECTION>_<KEY>), then flags.`,
+		Long: `Checks and shows the configuration that the other commands would run with: the defaults,
+then the file (--config or QUIPU_CONFIG), then the environment (QUIPU_<SECTION>_<KEY>), then
+flags.`,
 		Example: `  quipu config check --config /etc/quipu/quipu.yaml
   quipu config print --set reader.max_wait=10s`,
 	}
@@ -26,8 +27,9 @@ func newConfigCheckCommand(s *settings) *cobra.Command {
 	return &cobra.Command{
 		Use:   "check",
 		Short: "Check the configuration",
-		Long: `Reads the configuration as a role would, without starting anything, and lists everything that can't be used: the file, its line and the
-setting. Passwords and tokens in files of their own are not read. The exit code is 2 if anything is wrong.`,
+		Long: `Reads the configuration as a role would, without starting anything, and lists everything
+that can't be used: the file, its line and the setting. Passwords and tokens in files of
+their own are not read. The exit code is 2 if anything is wrong.`,
 		Example: `  quipu config check --config /etc/quipu/quipu.yaml`,
 		Args:    cobra.NoArgs,
 		RunE: func(c *cobra.Command, _ []string) error {
@@ -56,8 +58,9 @@ func newConfigPrintCommand(s *settings) *cobra.Command {
 	c := &cobra.Command{
 		Use:   "print",
 		Short: "Print every setting in effect and where it came from",
-		Long: `Prints every setting in effect as YAML that can be read again, and behind each where it came from: default, a line of the file, a variable
-of the environment, or a flag. Secrets are not shown.
+		Long: `Prints every setting in effect as YAML that can be read again, and behind each where it came
+from: default, a line of the file, a variable of the environment, or a flag. Secrets are not
+shown.
 
 --defaults prints the documented file of all settings with their defaults instead.`,
 		Example: `  quipu config print --config quipu.yaml

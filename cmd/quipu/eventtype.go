@@ -19,8 +19,8 @@ func newEventTypeCommand(s *settings) *cobra.Command {
 	parent := &cobra.Command{
 		Use:   "event-type",
 		Short: "Register and list event types",
-		Long: `Registers and lists event types. Events are only accepted of a registered type. A type keeps its definition for ever: counts that are stored
-mean what it says.`,
+		Long: `Registers and lists event types. Events are only accepted of a registered type. A type keeps
+its definition for ever: counts that are stored mean what it says.`,
 		Example: `  quipu event-type create view --unit ms
   quipu event-type list
   quipu event-type describe view`,
@@ -51,12 +51,14 @@ func newEventTypeCreateCommand(s *settings) *cobra.Command {
 	c := &cobra.Command{
 		Use:   "create NAME",
 		Short: "Register an event type",
-		Long: `Registers an event type in ZooKeeper; ingest accepts its events within seconds. NAME is a lower-case letter and then up to 63 of a-z, 0-9,
-_, . and -.
+		Long: `Registers an event type in ZooKeeper; ingest accepts its events within seconds. NAME is a
+lower-case letter and then up to 63 of a-z, 0-9, _, . and -.
 
-To register the same type with the same definition again changes nothing and succeeds; with another definition it fails.
+To register the same type with the same definition again changes nothing and succeeds; with
+another definition it fails.
 
-A type that allows negative weights can undo what was counted, and offers no minimum and maximum in return.`,
+A type that allows negative weights can undo what was counted, and offers no minimum and
+maximum in return.`,
 		Example: `  quipu event-type create view --unit ms --description 'a video was watched for so long'
   quipu event-type create like --allow-negative
   quipu event-type create departure --unit min --accept-late 120d`,
@@ -97,9 +99,10 @@ func createEventType(ctx context.Context, out io.Writer, zk *zookeeper.Client, t
 func newEventTypeListCommand(s *settings) *cobra.Command {
 	var asJSON bool
 	c := &cobra.Command{
-		Use:     "list",
-		Short:   "List the registered event types",
-		Long:    `Lists the registered event types by name, each with its unit, whether it allows negative weights, and how old its events may be.`,
+		Use:   "list",
+		Short: "List the registered event types",
+		Long: `Lists the registered event types by name, each with its unit, whether it allows negative
+weights, and how old its events may be.`,
 		Example: `  quipu event-type list`,
 		Args:    cobra.NoArgs,
 		RunE: s.runWith(func(c *cobra.Command, cfg *config.Effective, _ []string) error {

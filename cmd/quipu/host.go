@@ -67,7 +67,7 @@ func newHost(log *slog.Logger, cfg *config.Effective, p post) (*host, error) {
 	waiting := func(context.Context) error { return errors.New("waiting for the cluster's state from ZooKeeper") }
 	h.ready.Store(&waiting)
 	h.server, err = httpserver.New(httpserver.Config{
-		Role: string(p.role), Address: p.listen, Version: version, Auth: h.verifier, Registry: h.registry, Logger: h.log, Held: true,
+		Role: string(p.role), Address: p.listen, Version: version, Auth: h.verifier, Registry: h.registry, Logger: h.log, Held: true, Profiles: cfg.HTTP.Profiles,
 		Ready:   func(ctx context.Context) error { return (*h.ready.Load())(ctx) },
 		MaxBody: p.maxBody, MaxConnections: cfg.HTTP.MaxConnections, Drain: cfg.HTTP.Drain, HeaderTimeout: cfg.HTTP.HeaderTimeout,
 		ReadTimeout: cfg.HTTP.ReadTimeout, WriteTimeout: cfg.HTTP.WriteTimeout, IdleTimeout: cfg.HTTP.IdleTimeout, SlowRequest: cfg.HTTP.SlowRequest,
@@ -147,11 +147,7 @@ func (h *host) urls(role cluster.Role) func() []string {
 		if snapshot == nil {
 			return nil
 		}
-		urls := make([]string, 0, len(snapshot.Members[role]))
-		for _, m := range snapshot.Members[role] {
-			urls = append(urls, m.URL)
-		}
-		return urls
+		return urlsOf(snapshot, role)
 	}
 }
 

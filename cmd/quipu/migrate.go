@@ -18,14 +18,17 @@ func newMigrateCommand(s *settings) *cobra.Command {
 	parent := &cobra.Command{
 		Use:   "migrate",
 		Short: "Change the schema of the shards, and show it",
-		Long: `Runs the schema's migrations, which are part of this program, on the primaries of the shards; replicas follow. Which databases these are
-it learns from the topology in ZooKeeper; it connects as accounts.migrate.
+		Long: `Runs the schema's migrations, which are part of this program, on the primaries of the
+shards; replicas follow. Which databases these are it learns from the topology in ZooKeeper;
+it connects as accounts.migrate.
 
-One shard goes first, the others follow once it has succeeded. Two runs never work at once: a lock in ZooKeeper and another in each
-database see to that. A migration that stopped half way is reported with its shard, file and statement, and nothing runs on top of it
-until 'quipu migrate force' says what the shard really has.
+One shard goes first, the others follow once it has succeeded. Two runs never work at once:
+a lock in ZooKeeper and another in each database see to that. A migration that stopped half
+way is reported with its shard, file and statement, and nothing runs on top of it until
+'quipu migrate force' says what the shard really has.
 
-Upgrade the roles first, then migrate: a build knows some older schemas, and refuses those that it doesn't know.`,
+Upgrade the roles first, then migrate: a build knows some older schemas, and refuses those
+that it doesn't know.`,
 		Example: `  quipu migrate status
   quipu migrate up --dry-run
   quipu migrate up`,
@@ -53,8 +56,8 @@ func (m *migration) upCommand() *cobra.Command {
 	c := &cobra.Command{
 		Use:   "up",
 		Short: "Bring every shard to the latest version",
-		Long: `Brings every shard to the latest version that this program knows. Then a new shard is given the partitions that the topology gives it, and
-an old one is checked for having them.`,
+		Long: `Brings every shard to the latest version that this program knows. Then a new shard is given
+the partitions that the topology gives it, and an old one is checked for having them.`,
 		Example: `  quipu migrate up
   quipu migrate up --shard s2 --dry-run`,
 		Args: cobra.NoArgs,
@@ -90,8 +93,9 @@ func (m *migration) downCommand() *cobra.Command {
 	c := &cobra.Command{
 		Use:   "down N",
 		Short: "Take every shard N versions back",
-		Long: `Takes every shard N versions back, counted from its own. Most steps back destroy data and run with --allow-data-loss only.
-'quipu migrate goto VERSION --dry-run' shows what would run.`,
+		Long: `Takes every shard N versions back, counted from its own. Most steps back destroy data and
+run with --allow-data-loss only. 'quipu migrate goto VERSION --dry-run' shows what would
+run.`,
 		Example: `  quipu migrate down 1
   quipu migrate down 1 --shard s2 --allow-data-loss`,
 		Args: cobra.ExactArgs(1),
@@ -111,8 +115,8 @@ func (m *migration) versionCommand() *cobra.Command {
 	return &cobra.Command{
 		Use:   "version",
 		Short: "Print the version that every shard has",
-		Long: `Prints the version of the schema that every shard has, and fails if they differ, or if a migration stopped half way on one of them.
-'quipu migrate status' shows each shard.`,
+		Long: `Prints the version of the schema that every shard has, and fails if they differ, or if a
+migration stopped half way on one of them. 'quipu migrate status' shows each shard.`,
 		Example: `  quipu migrate version`,
 		Args:    cobra.NoArgs,
 		RunE: m.settings.runWith(func(c *cobra.Command, cfg *config.Effective, _ []string) error {
@@ -132,8 +136,9 @@ func (m *migration) statusCommand() *cobra.Command {
 	return &cobra.Command{
 		Use:   "status",
 		Short: "Show the schema and its history on every shard",
-		Long: `Shows for every shard the version of its schema, whether a migration is running or stopped half way, and the last migrations that ran.
-It fails if a shard could not be asked, or is not at the latest version.`,
+		Long: `Shows for every shard the version of its schema, whether a migration is running or stopped
+half way, and the last migrations that ran. It fails if a shard could not be asked, or is
+not at the latest version.`,
 		Example: `  quipu migrate status`,
 		Args:    cobra.NoArgs,
 		RunE: m.settings.runWith(func(c *cobra.Command, cfg *config.Effective, _ []string) error {
@@ -148,8 +153,9 @@ func (m *migration) forceCommand() *cobra.Command {
 	return &cobra.Command{
 		Use:   "force VERSION --shard SHARD",
 		Short: "Say which version a shard really has, after a repair by hand",
-		Long: `Records that a shard has a version, and runs nothing. It is the way out after a migration that stopped half way: 'quipu migrate status' names
-the statement that it stopped at; either undo what was done before it, or carry out it and the rest by hand, and then force the
+		Long: `Records that a shard has a version, and runs nothing. It is the way out after a migration
+that stopped half way: 'quipu migrate status' names the statement that it stopped at; either
+undo what was done before it, or carry out it and the rest by hand, and then force the
 version that the shard has.`,
 		Example: `  quipu migrate force --shard s1 3`,
 		Args:    cobra.ExactArgs(1),

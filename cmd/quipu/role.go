@@ -16,10 +16,25 @@ const (
 	roleGrace       = 30 * time.Second
 )
 
-// duty is a role once it is built.
+// duty is a role once it is built. What is nil or zero is not needed.
 type duty struct {
-	run   func(context.Context) error
-	ready func(context.Context) error
+	run   func(context.Context) error // until told to stop
+	ready func(context.Context) error // why it can't serve just now
+	grace time.Duration               // to end run in
+	// endsWaits says that the end of run makes requests that wait return, and that no request needs it: so it comes before the drain.
+	endsWaits bool
+}
+
+func (d *duty) setDefaults() {
+	if d.run == nil {
+		d.run = func(ctx context.Context) error { <-ctx.Done(); return nil }
+	}
+	if d.ready == nil {
+		d.ready = func(context.Context) error { return nil }
+	}
+	if d.grace == 0 {
+		d.grace = roleGrace
+	}
 }
 
 // runRole runs the process of a role until ctx ends.
@@ -51,10 +66,13 @@ func runRole(c *cobra.Command, cfg *config.Effective, p post, build func(context
 	if err != nil {
 		return parts.fail(ctx, err)
 	}
+	d.setDefaults()
 	h.ready.Store(&d.ready)
 	h.server.Open()
-	parts.start("role", roleGrace, d.run)
-	parts.stopsFirst("HTTP server") // requests in flight need the role
+	parts.start("role", d.grace, d.run)
+	if !d.endsWaits {
+		parts.stopsFirst("HTTP server") // requests in flight need the role
+	}
 	parts.start("registration", deregisterGrace, h.register)
 	h.log.Info("started", "url", h.server.URL(), "advertised", h.member.URL, "cluster", h.directory.Snapshot().Settings.ClusterID, "version", version)
 	err = parts.run(ctx)
@@ -62,6 +80,9 @@ func runRole(c *cobra.Command, cfg *config.Effective, p post, build func(context
 	return err
 }
 
+// roleCommands lists the commands that run a role.
 func roleCommands(s *settings) []*cobra.Command {
-	return nil
+	return []*cobra.Command{
+		newWriterCommand(s), newClusterProxyCommand(s), newReaderCommand(s),
+	}
 }

@@ -55,14 +55,17 @@ func newRootCommand(p *process) *cobra.Command {
 	root := &cobra.Command{
 		Use:   "quipu",
 		Short: "Count events at scale, exactly once",
-		Long: `Quipu counts events at scale and never loses count. Producers say what happened; Quipu answers, over HTTP and in plain SQL, how
-often it happened to any key in any stretch of time.
+		Long: `Quipu counts events at scale and never loses count. Producers say what happened; Quipu
+answers, over HTTP and in plain SQL, how often it happened to any key in any stretch of
+time.
 
-A cluster is a few roles, each a process of its own: ingest takes events in, the writer counts them, the cluster proxy and the shard
-proxies stand before the databases, and the reader answers. 'quipu up' runs all of them on this machine.
+A cluster is a few roles, each a process of its own: ingest takes events in, the writer
+counts them, the cluster proxy and the shard proxies stand before the databases, and the
+reader answers. 'quipu up' runs all of them on this machine.
 
-Every setting has a default, can be set in one YAML file (--config), in the environment (QUIPU_<SECTION>_<KEY>) and by a flag
-(--set section.key=value). 'quipu config print' shows them all.
+Every setting has a default, can be set in one YAML file (--config), in the environment
+(QUIPU_<SECTION>_<KEY>) and by a flag (--set section.key=value). 'quipu config print' shows
+them all.
 
 Exit codes: 0 done; 1 failed; 2 the command line or the configuration can't be used.`,
 		Example: `  quipu up                                          run a whole cluster on this machine
@@ -81,7 +84,7 @@ Exit codes: 0 done; 1 failed; 2 the command line or the configuration can't be u
 		&cobra.Group{ID: "data", Title: "Data:"})
 	addTo(root, "roles", roleCommands(s)...)
 	addTo(root, "care", newClusterCommand(s), newMigrateCommand(s), newTokenCommand(), newConfigCommand(s), newVersionCommand())
-	addTo(root, "data", newEventTypeCommand(s))
+	addTo(root, "data", newEventTypeCommand(s), newKeysCommand(s))
 	makeStrict(root)
 	return root
 }

@@ -26,6 +26,11 @@ type boundFlag struct {
 	path string
 }
 
+// bindTo adds a flag of one command that sets a setting.
+func (s *settings) bindTo(c *cobra.Command, name, path, usage string) {
+	s.bind(c.Flags(), name, path, usage)
+}
+
 func newSettings(p *process, flags *pflag.FlagSet) *settings {
 	s := &settings{process: p}
 	flags.StringVar(&s.file, "config", "", "configuration `file` (YAML); default: QUIPU_CONFIG, else none")
@@ -41,6 +46,12 @@ func newSettings(p *process, flags *pflag.FlagSet) *settings {
 func (s *settings) bind(flags *pflag.FlagSet, name, path, usage string) {
 	flags.String(name, "", fmt.Sprintf("%s (%s)", usage, path))
 	s.bound = append(s.bound, boundFlag{flag: flags.Lookup(name), path: path})
+}
+
+// bindRole adds the flags of a role's command.
+func (s *settings) bindRole(c *cobra.Command, section string) {
+	s.bindTo(c, "listen", section+".listen", "`address` to serve on, host:port")
+	s.bindTo(c, "advertise", section+".advertise", "base `address` at which others reach this process")
 }
 
 // load reads the configuration. Dedicated flags win over --set.

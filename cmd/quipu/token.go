@@ -15,8 +15,8 @@ func newTokenCommand() *cobra.Command {
 	parent := &cobra.Command{
 		Use:   "token",
 		Short: "Make bearer tokens",
-		Long: `Makes the bearer tokens that let callers in. Quipu's configuration holds the SHA-256 of a token only; the token itself is shown once, when it
-is made.`,
+		Long: `Makes the bearer tokens that let callers in. Quipu's configuration holds the SHA-256 of a
+token only; the token itself is shown once, when it is made.`,
 		Example: `  quipu token create dashboard --scopes read`,
 	}
 	parent.AddCommand(newTokenCreateCommand())
@@ -29,11 +29,12 @@ func newTokenCreateCommand() *cobra.Command {
 	c := &cobra.Command{
 		Use:   "create NAME",
 		Short: "Make a token and the line for the configuration",
-		Long: `Makes a random token and prints it, once, and the line that lets it in: add it to auth.tokens in the configuration of the roles and
-start them again. Nothing is stored.
+		Long: `Makes a random token and prints it, once, and the line that lets it in: add it to
+auth.tokens in the configuration of the roles and start them again. Nothing is stored.
 
-Scopes: write (send events), read (ask for counts, see metrics), admin (everything), internal (calls between roles). The token in
-auth.internal_token_file may be any long random text; one made here will do.`,
+Scopes: write (send events), read (ask for counts, see metrics), admin (everything),
+internal (calls between roles). The token in auth.internal_token_file may be any long random
+text; one made here will do.`,
 		Example: `  quipu token create dashboard --scopes read
   quipu token create app --scopes write,read --json`,
 		Args: cobra.ExactArgs(1),

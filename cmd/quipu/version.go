@@ -12,8 +12,8 @@ func newVersionCommand() *cobra.Command {
 	return &cobra.Command{
 		Use:   "version",
 		Short: "Print the version of this program",
-		Long: `Prints the version of this program, the revision of the source that it was built from if that is known, and the Go version and
-platform that it was built with.`,
+		Long: `Prints the version of this program, the revision of the source that it was built from if
+that is known, and the Go version and platform that it was built with.`,
 		Example: `  quipu version`,
 		Args:    cobra.NoArgs,
 		RunE: func(c *cobra.Command, _ []string) error {

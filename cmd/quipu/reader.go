@@ -1,0 +1,56 @@
+package main
+
+import (
+	"context"
+
+	"github.com/spf13/cobra"
+
+	"github.com/quipudb/quipu/cluster"
+	"github.com/quipudb/quipu/config"
+	"github.com/quipudb/quipu/reader"
+	"github.com/quipudb/quipu/wire/proxyclient"
+)
+
+func newReaderCommand(s *settings) *cobra.Command {
+	c := &cobra.Command{
+		Use:   "reader",
+		Short: "Run the query service: answers counts over HTTP",
+		Long: `Runs the role that answers: the HTTP count API (GET /v1/stats, /v1/top, /v1/keys, POST
+/v1/stats:batch), its OpenAPI document (/openapi.json) and a small console page. Every
+answer says up to which instant it counts, and what is missing, if anything is. Any number
+of them may run; it holds no state.
+
+Settings: the section reader.`,
+		Example: `  quipu reader --config /etc/quipu/quipu.yaml
+  quipu reader --listen 127.0.0.1:8081 --data-dir /tmp/reader`,
+		Args: cobra.NoArgs,
+		RunE: s.runWith(func(c *cobra.Command, cfg *config.Effective, _ []string) error {
+			return runRole(c, cfg, post{role: cluster.RoleReader, listen: cfg.Reader.Listen, advertise: cfg.Reader.Advertise}, buildReader)
+		}),
+	}
+	s.bindRole(c, "reader")
+	return c
+}
+
+// buildReader wires the query service.
+//
+//	directory.EventTypes ──► reader ──► proxy client ──HTTP──► cluster proxies (directory: which live)
+//	HTTP server ────────────────┘
+func buildReader(_ context.Context, h *host) (duty, error) {
+	cfg := h.cfg.Reader
+	proxies := proxyclient.New(proxyclient.Config{
+		URLs: h.urls(cluster.RoleClusterProxy), Client: h.calls, Timeout: cfg.Timeout, Registerer: h.registry,
+	})
+	r, err := reader.New(reader.Config{
+		Proxy: proxies, EventTypes: h.directory.EventTypes, Registry: h.registry, Logger: h.log,
+		Limits: reader.Limits{
+			Timeout: cfg.Timeout, MaxWait: cfg.MaxWait, Questions: cfg.Questions, Waits: cfg.Waits, SeriesPoints: cfg.SeriesPoints,
+			BatchPoints: cfg.BatchPoints, BatchQueries: cfg.BatchQueries, BatchBytes: int64(cfg.BatchBytes),
+		},
+	})
+	if err != nil {
+		return duty{}, err
+	}
+	r.Register(h.server.Echo(), h.verifier)
+	return duty{run: r.Run, ready: r.Ready, endsWaits: true}, nil
+}
