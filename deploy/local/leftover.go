@@ -17,8 +17,11 @@ import (
 var errNoProcess = errors.New("no such process")
 
 // pidFileVariable tells a child of its pid file. Nobody reads it there but this
-// package, from outside.
-const pidFileVariable = "QUIPU_PID_FILE"
+// package, from outside: it is none of the settings that start with QUIPU_.
+const pidFileVariable = "PID_FILE_OF_QUIPU"
+
+// pidFileName is what every server and role calls its pid file.
+const pidFileName = "process"
 
 const (
 	leftoverPoll = 20 * time.Millisecond
@@ -39,7 +42,8 @@ func (id identity) String() string {
 	return fmt.Sprintf("%d %d %s", id.pid, id.start, id.boot)
 }
 
-// identify reads what is running under a pid now. A zombie counts as gone.
+// identify reads what is running under a pid now. A zombie counts as gone, unless
+// it is only the first thread of a process whose others still run.
 func identify(pid int) (identity, error) {
 	stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
 	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, syscall.ESRCH) {
@@ -54,7 +58,7 @@ func identify(pid int) (identity, error) {
 	if len(fields) < 20 {
 		return identity{}, fmt.Errorf("identify process: /proc/%d/stat has %d fields", pid, len(fields))
 	}
-	if fields[0] == "Z" || fields[0] == "X" {
+	if threads := fields[17]; fields[0] == "X" || fields[0] == "Z" && (threads == "0" || threads == "1") {
 		return identity{}, errNoProcess
 	}
 	start, err := strconv.ParseUint(fields[19], 10, 64)

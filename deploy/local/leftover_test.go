@@ -21,6 +21,9 @@ import (
 const launcherVariable = "QUIPU_TEST_LAUNCHER"
 
 func TestMain(m *testing.M) {
+	if args := os.Args[1:]; playsProgram(args) {
+		os.Exit(play(args))
+	}
 	if spec := os.Getenv(launcherVariable); spec != "" {
 		launch(spec)
 		return
@@ -30,6 +33,10 @@ func TestMain(m *testing.M) {
 
 func launch(spec string) {
 	dir, mode, _ := strings.Cut(spec, "|")
+	if mode == "cluster" {
+		launchCluster(dir)
+		return
+	}
 	p, err := local.StartProcess(local.Command{
 		Name: "child", Path: "/bin/sh", Args: []string{"-c", "trap 'exit 0' TERM; while :; do sleep 0.02; done"},
 		LogFile: filepath.Join(dir, "log"), PIDFile: filepath.Join(dir, "process"), DieWithParent: mode == "dies",

@@ -186,7 +186,7 @@ func (m *MariaDB) Socket() string {
 func (m *MariaDB) LogFile() string { return filepath.Join(m.config.Dir, "mariadb.log") }
 
 func (m *MariaDB) dataDir() string      { return filepath.Join(m.config.Dir, "data") }
-func (m *MariaDB) pidFile() string      { return filepath.Join(m.config.Dir, "process") }
+func (m *MariaDB) pidFile() string      { return filepath.Join(m.config.Dir, pidFileName) }
 func (m *MariaDB) settingsFile() string { return filepath.Join(m.config.Dir, "my.cnf") }
 
 func (m *MariaDB) socketLocked() string {
@@ -240,10 +240,14 @@ func openRoot(socket string) (*sql.DB, error) {
 func awaitAnswer(ctx context.Context, p *Process, ask func(context.Context) error) error {
 	ticker := time.NewTicker(startPoll)
 	defer ticker.Stop()
+	var last error // what it said while there was time
 	for {
 		err := ask(ctx)
 		if err == nil {
 			return nil
+		}
+		if ctx.Err() == nil || last == nil {
+			last = err
 		}
 		select {
 		case <-ticker.C:
@@ -251,7 +255,7 @@ func awaitAnswer(ctx context.Context, p *Process, ask func(context.Context) erro
 		case <-p.Done():
 			err = fmt.Errorf("it ended: %w", exitError(p))
 		case <-ctx.Done():
-			err = fmt.Errorf("%w: %w", ctx.Err(), err)
+			err = fmt.Errorf("%w: %w", ctx.Err(), last)
 		}
 		return fmt.Errorf("%w\n%s:\n%s", err, p.LogFile(), indent(p.LogTail(startLogTail)))
 	}

@@ -29,27 +29,35 @@ type Port struct {
 // ReservePort picks a free port. No two reservations of one user hold the same
 // port, in one process or in several.
 func ReservePort() (*Port, error) {
-	dir := filepath.Join(os.TempDir(), "quipu-ports-"+strconv.Itoa(os.Getuid()))
-	if err := os.MkdirAll(dir, 0o700); err != nil {
-		return nil, fmt.Errorf("reserve port: %w", err)
-	}
 	for range portTries {
-		number := firstPort + rand.IntN(portCount)
-		lock, err := lockFile(filepath.Join(dir, strconv.Itoa(number)))
-		if errors.Is(err, ErrLocked) {
-			continue
-		}
+		port, err := reserve(firstPort + rand.IntN(portCount))
 		if err != nil {
 			return nil, fmt.Errorf("reserve port: %w", err)
 		}
-		if PortFree(number) {
-			return &Port{Number: number, lock: lock}, nil
-		}
-		if err := lock.Unlock(); err != nil {
-			return nil, fmt.Errorf("reserve port: %w", err)
+		if port != nil {
+			return port, nil
 		}
 	}
 	return nil, fmt.Errorf("reserve port: %d tries between %d and %d found no free one", portTries, firstPort, firstPort+portCount-1)
+}
+
+// reserve is the port of that number, or nil if it is not to be had.
+func reserve(number int) (*Port, error) {
+	dir := filepath.Join(os.TempDir(), "quipu-ports-"+strconv.Itoa(os.Getuid()))
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return nil, err
+	}
+	lock, err := lockFile(filepath.Join(dir, strconv.Itoa(number)))
+	if errors.Is(err, ErrLocked) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	if PortFree(number) {
+		return &Port{Number: number, lock: lock}, nil
+	}
+	return nil, lock.Unlock()
 }
 
 // Release gives the port back.

@@ -67,7 +67,14 @@ func TestPortBookPrefers(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { _ = free.Release() })
+	if err := free.Release(); err != nil {
+		t.Fatal(err)
+	}
+	reserved, err := local.ReservePort()
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = reserved.Release() })
 	busy, err := net.Listen("tcp4", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
@@ -88,6 +95,7 @@ func TestPortBookPrefers(t *testing.T) {
 		{"free", free.Number, true},
 		{"another name has it", free.Number, false},
 		{"another program has it", busyNumber, false},
+		{"another reserver has it", reserved.Number, false},
 	} {
 		got, err := book.Port(test.name, test.preferred)
 		if err != nil {

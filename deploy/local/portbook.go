@@ -37,11 +37,13 @@ func OpenPortBook(path string) (*PortBook, error) {
 }
 
 // Port is the port of that name. The first time it is chosen, preferred if that
-// is free (0: no preference), and written to the file.
+// is free (0: no preference), and written to the file. While the book is open, no
+// other reserver is given a port of it.
 func (b *PortBook) Port(name string, preferred int) (int, error) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	if number, ok := b.ports[name]; ok {
+		b.holdLocked(number)
 		return number, nil
 	}
 	number, err := b.chooseLocked(preferred)
@@ -54,6 +56,21 @@ func (b *PortBook) Port(name string, preferred int) (int, error) {
 		return 0, fmt.Errorf("choose port for %s: %w", name, err)
 	}
 	return number, nil
+}
+
+// Known tells whether a name has a port already.
+func (b *PortBook) Known(name string) bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	_, ok := b.ports[name]
+	return ok
+}
+
+// Forget drops a name: its port is chosen anew when it is asked for.
+func (b *PortBook) Forget(name string) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	delete(b.ports, name)
 }
 
 // Release ends this process's hold on the ports it chose; the file stays.
@@ -69,7 +86,7 @@ func (b *PortBook) Release() error {
 }
 
 func (b *PortBook) chooseLocked(preferred int) (int, error) {
-	if preferred != 0 && PortFree(preferred) && !b.takenLocked(preferred) {
+	if preferred != 0 && !b.takenLocked(preferred) && b.holdLocked(preferred) {
 		return preferred, nil
 	}
 	for range portTries {
@@ -83,6 +100,22 @@ func (b *PortBook) chooseLocked(preferred int) (int, error) {
 		}
 	}
 	return 0, errors.New("every free port is in the book already")
+}
+
+// holdLocked keeps a port from other reservers, and tells whether it could: not
+// one that somebody else has, or that is in use.
+func (b *PortBook) holdLocked(number int) bool {
+	for _, port := range b.held {
+		if port.Number == number {
+			return true
+		}
+	}
+	port, err := reserve(number)
+	if err != nil || port == nil {
+		return false
+	}
+	b.held = append(b.held, port)
+	return true
 }
 
 func (b *PortBook) takenLocked(number int) bool {

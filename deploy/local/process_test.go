@@ -132,9 +132,13 @@ func TestPauseFreezes(t *testing.T) {
 	}
 }
 
+// processState is a process's state letter, "Z" too when it is gone for good.
 func processState(t *testing.T, pid int) string {
 	t.Helper()
 	stat, err := os.ReadFile("/proc/" + strconv.Itoa(pid) + "/stat")
+	if errors.Is(err, os.ErrNotExist) {
+		return "Z"
+	}
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -67,7 +67,7 @@ func (z *ZooKeeper) startLocked(ctx context.Context) error {
 	if err := errors.Join(os.MkdirAll(conf, 0o700), os.MkdirAll(filepath.Join(dir, "data"), 0o700)); err != nil {
 		return err
 	}
-	pidFile := filepath.Join(dir, "process")
+	pidFile := filepath.Join(dir, pidFileName)
 	if err := stopLeftoverPatiently(ctx, pidFile); err != nil {
 		return err
 	}

@@ -1,0 +1,169 @@
+package local
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+)
+
+// describeParts lays down what is to be started.
+func (c *Cluster) describeParts(context.Context) error {
+	c.parts, c.shards, c.roles = nil, nil, nil
+	c.zookeeper = NewZooKeeper(ZooKeeperConfig{
+		Dir: c.folder.file("zookeeper"), Port: c.ports["zookeeper"], DieWithParent: c.config.DieWithParent,
+	})
+	for i := range c.shape.Shards {
+		c.shards = append(c.shards, c.describeShard(i))
+	}
+	c.addRole("reader", "reader", "", rankReader)
+	for i := range c.config.Writers {
+		c.addRole(writerName(i), "writer", "", rankWriter)
+	}
+	c.addRole("ingest", "ingest", "", rankIngest)
+	c.addRole("cluster-proxy", "cluster-proxy", "", rankClusterProxy)
+	for _, shard := range c.shards {
+		c.addRole("shard-proxy-"+shard.id, "shard-proxy", shard.id, rankShardProxy)
+	}
+	for _, shard := range c.shards {
+		for _, server := range append([]*MariaDB{shard.primary}, shard.replicas...) {
+			c.parts = append(c.parts, &part{name: server.Name(), rank: rankDatabases, proc: server})
+		}
+	}
+	c.parts = append(c.parts, &part{name: "zookeeper", rank: rankZooKeeper, proc: c.zookeeper})
+	return c.writeFiles()
+}
+
+func (c *Cluster) describeShard(i int) shardServers {
+	servers := shardServers{id: shardID(i)}
+	for j := range c.shape.Replicas + 1 {
+		name := databaseID(i, j)
+		server := NewMariaDB(MariaDBConfig{
+			Name: name, Dir: c.folder.database(name), Port: c.ports[name],
+			ServerID: uint32((i+1)*100 + j + 1), ReadOnly: j > 0,
+			BufferPoolBytes: c.config.BufferPoolBytes, DieWithParent: c.config.DieWithParent,
+		})
+		if j == 0 {
+			servers.primary = server
+		} else {
+			servers.replicas = append(servers.replicas, server)
+		}
+	}
+	return servers
+}
+
+func (c *Cluster) addRole(name, role, shard string, rank int) {
+	dir := c.folder.role(name)
+	args := []string{role, "--config", filepath.Join(dir, "quipu.yaml")}
+	for _, setting := range c.config.Settings {
+		args = append(args, "--set", setting)
+	}
+	c.parts = append(c.parts, &part{name: name, rank: rank, proc: NewRole(RoleConfig{
+		Name: name, Program: c.config.Program, Args: args, Dir: dir,
+		LogFile: c.folder.log(name), Port: c.ports[name], DieWithParent: c.config.DieWithParent,
+	})})
+	c.roles = append(c.roles, roleSpec{name: name, role: role, shard: shard})
+}
+
+// roleSpec says what a role's configuration depends on.
+type roleSpec struct{ name, role, shard string }
+
+// writeFiles writes what roles, commands and people read.
+func (c *Cluster) writeFiles() error {
+	if err := os.MkdirAll(c.folder.file("secrets"), 0o700); err != nil {
+		return fmt.Errorf("write configuration: %w", err)
+	}
+	if err := os.MkdirAll(c.folder.file("commands"), 0o700); err != nil {
+		return fmt.Errorf("write configuration: %w", err)
+	}
+	var errs []error
+	for account, password := range c.passwords {
+		errs = append(errs, writeFileAtomically(c.folder.secret(account), []byte(password+"\n"), 0o600))
+	}
+	const comment = "Written at every start; change settings with `quipu up --set section.key=value`."
+	for _, r := range c.roles {
+		if err := os.MkdirAll(c.folder.role(r.name), 0o700); err != nil {
+			return fmt.Errorf("write configuration: %w", err)
+		}
+		content := c.roleSettings(r.name, r.role, r.shard).yaml(comment)
+		errs = append(errs, writeFileAtomically(filepath.Join(c.folder.role(r.name), "quipu.yaml"), content, 0o600))
+	}
+	errs = append(errs,
+		writeFileAtomically(c.folder.file("quipu.yaml"), c.commandSettings().yaml("For commands: quipu … --config this-file. Written at every start."), 0o600),
+		writeFileAtomically(c.folder.file("topology.yaml"), c.topologyFile(), 0o644),
+		writeFileAtomically(c.folder.file("analyst.cnf"), c.analystFile(), 0o600),
+	)
+	if err := errors.Join(errs...); err != nil {
+		return fmt.Errorf("write configuration: %w", err)
+	}
+	return nil
+}
+
+// startServers runs ZooKeeper and all databases at once.
+func (c *Cluster) startServers(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, startPatience)
+	defer cancel()
+	group, ctx := errgroup.WithContext(ctx)
+	for _, p := range c.parts {
+		if p.rank < rankDatabases {
+			continue
+		}
+		group.Go(func() error {
+			begun := time.Now()
+			if err := p.proc.Start(ctx); err != nil {
+				return err
+			}
+			c.say("%s is up on %s (%.1f s)", p.name, LoopbackAddress(c.ports[p.name]), time.Since(begun).Seconds())
+			return nil
+		})
+	}
+	return group.Wait()
+}
+
+// prepareDatabases sets accounts and replication right, shard by shard at once.
+func (c *Cluster) prepareDatabases(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, startPatience)
+	defer cancel()
+	group, ctx := errgroup.WithContext(ctx)
+	for _, shard := range c.shards {
+		group.Go(func() error {
+			if err := ConfigureAccounts(ctx, shard.primary, c.passwords); err != nil {
+				return err
+			}
+			for _, replica := range shard.replicas {
+				if err := Replicate(ctx, shard.primary, replica, c.passwords[AccountReplicate]); err != nil {
+					return err
+				}
+				c.say("%s replicates %s", replica.Name(), shard.primary.Name())
+			}
+			return nil
+		})
+	}
+	return group.Wait()
+}
+
+// startRoles runs all roles at once: each waits for those it needs.
+func (c *Cluster) startRoles(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, startPatience)
+	defer cancel()
+	group, ctx := errgroup.WithContext(ctx)
+	for _, p := range c.parts {
+		role, ok := p.proc.(*Role)
+		if !ok {
+			continue
+		}
+		group.Go(func() error {
+			begun := time.Now()
+			if err := role.Start(ctx); err != nil {
+				return err
+			}
+			c.say("%s is ready at %s (%.1f s)", p.name, role.URL(), time.Since(begun).Seconds())
+			return nil
+		})
+	}
+	return group.Wait()
+}
