@@ -49,22 +49,21 @@ var errNoTimePartition = errors.New("no time partition for the row")
 
 // Error numbers of the servers.
 const (
-	numTableMissing      = 1146
-	numColumnMissing     = 1054
-	numSchemaMissing     = 1049
-	numOutOfRange        = 1264
-	numOverflow          = 1690
-	numDataTooLong       = 1406
-	numIncorrectString   = 1366
-	numNoTimePartition   = 1526
-	numLockWait          = 1205
-	numDeadlock          = 1213
-	numRecordChanged     = 1020
-	numInterrupted       = 1317
-	numStatementTime     = 1969 // MariaDB
-	numExecutionTime     = 3024 // MySQL
-	numSamePartitionName = 1517
-	numRangeNotGrowing   = 1493
+	numTableMissing    = 1146
+	numColumnMissing   = 1054
+	numSchemaMissing   = 1049
+	numOutOfRange      = 1264
+	numOverflow        = 1690
+	numDataTooLong     = 1406
+	numIncorrectString = 1366
+	numNoTimePartition = 1526
+	numLockWait        = 1205
+	numDeadlock        = 1213
+	numRecordChanged   = 1020
+	numTableChanged    = 1412 // a time partition was made after the snapshot began
+	numInterrupted     = 1317
+	numStatementTime   = 1969 // MariaDB
+	numExecutionTime   = 3024 // MySQL
 )
 
 // meaning wraps what a driver or server says in one of this package's errors. A statement that it speaks of did not take place, or was
@@ -93,7 +92,7 @@ func serverMeaning(number uint16) error {
 		return ErrUnapplicable
 	case numNoTimePartition:
 		return errNoTimePartition
-	case numLockWait, numDeadlock, numRecordChanged:
+	case numLockWait, numDeadlock, numRecordChanged, numTableChanged:
 		return errRetry
 	case numInterrupted, numStatementTime, numExecutionTime:
 		return ErrDeadline

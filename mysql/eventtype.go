@@ -23,11 +23,7 @@ func (p *Primary) typeID(ctx context.Context, g *generation, name string) (uint1
 	if len(g.types) >= maxTypes {
 		return 0, fmt.Errorf("event type %s would be number %d: %w", name, maxTypes+1, ErrUnapplicable)
 	}
-	known, ok := p.cfg.EventTypes()[name]
-	if !ok {
-		known = event.Type{Name: name} // the log is the truth, the registry may lag
-	}
-	if err := p.RegisterType(ctx, known); err != nil {
+	if err := p.ensureType(ctx, name); err != nil {
 		return 0, err
 	}
 	var id uint16
@@ -36,6 +32,18 @@ func (p *Primary) typeID(ctx context.Context, g *generation, name string) (uint1
 	}
 	g.types[name] = id
 	return id, nil
+}
+
+// ensureType writes what the registry knows of a type. The log is the truth and the registry may lag: a type that it does not
+// know gets its name for now.
+func (p *Primary) ensureType(ctx context.Context, name string) error {
+	if known, ok := p.cfg.EventTypes()[name]; ok {
+		return p.RegisterType(ctx, known)
+	}
+	if _, err := p.db.sql.ExecContext(ctx, "INSERT IGNORE INTO event_types (name) VALUES (?)", name); err != nil {
+		return fmt.Errorf("write event type %s: %w", name, meaning(err))
+	}
+	return nil
 }
 
 // RegisterType makes the shard know an event type, or sets right what it knows of it. Repeating it changes nothing.

@@ -199,3 +199,7 @@ func (b *bench) count(t testing.TB, query string, args ...any) int {
 	}
 	return n
 }
+
+func contextWithin(t testing.TB, d time.Duration) (context.Context, context.CancelFunc) {
+	return context.WithTimeout(t.Context(), d)
+}

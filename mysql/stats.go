@@ -72,7 +72,11 @@ func (d *DB) Stats(ctx context.Context, r *StatsRequest) (*StatsAnswer, error) {
 	if len(r.Keys) == 1 {
 		read = d.statsOfOne
 	}
-	answer, err := read(ctx, r)
+	var answer *StatsAnswer
+	err := retrying(ctx, func() (err error) {
+		answer, err = read(ctx, r)
+		return err
+	})
 	if err != nil {
 		return nil, fmt.Errorf("read stats from %s: %w", d.cfg.ID, err)
 	}

@@ -48,23 +48,28 @@ WHERE r.place <= %d ORDER BY r.event_count DESC, k.name LIMIT %d`
 func (d *DB) Top(ctx context.Context, r *TopRequest) (*TopAnswer, error) {
 	ctx, cancel := d.bounded(ctx)
 	defer cancel()
-	answer := &TopAnswer{Header: Header{AsOf: map[int]int64{}, Resolution: resolutionNames[perMinute]}}
-	err := d.snapshot(ctx, func(conn *sqlx.Conn) error {
-		foreign, err := d.readOwned(ctx, conn, &answer.Header)
-		if err != nil {
-			return err
-		}
-		ranked, err := d.rank(ctx, conn, r, foreign)
-		if err != nil || len(ranked) == 0 {
-			return err
-		}
-		answer.Entries, err = d.topEntries(ctx, conn, r, ranked)
-		return err
+	var answer *TopAnswer
+	err := retrying(ctx, func() error {
+		answer = &TopAnswer{Header: Header{AsOf: map[int]int64{}, Resolution: resolutionNames[perMinute]}}
+		return d.snapshot(ctx, func(conn *sqlx.Conn) error { return d.top(ctx, conn, r, answer) })
 	})
 	if err != nil {
 		return nil, fmt.Errorf("read top from %s: %w", d.cfg.ID, err)
 	}
 	return answer, nil
+}
+
+func (d *DB) top(ctx context.Context, conn *sqlx.Conn, r *TopRequest, answer *TopAnswer) error {
+	foreign, err := d.readOwned(ctx, conn, &answer.Header)
+	if err != nil {
+		return err
+	}
+	ranked, err := d.rank(ctx, conn, r, foreign)
+	if err != nil || len(ranked) == 0 {
+		return err
+	}
+	answer.Entries, err = d.topEntries(ctx, conn, r, ranked)
+	return err
 }
 
 // readOwned fills the header and returns how many partitions have rows here without being owned.

@@ -63,15 +63,14 @@ func discard(conn *sqlx.Conn) {
 	_ = conn.Raw(func(any) error { return sqldriver.ErrBadConn })
 }
 
-// retrying tries again what was rolled back for a passing reason, a bounded number of times and while ctx allows.
-func (p *Primary) retrying(ctx context.Context, try func() error) error {
+// retrying tries again what the server rolled back for a passing reason, a bounded number of times and while ctx allows.
+func retrying(ctx context.Context, try func() error) error {
 	pause := firstPause
 	for attempt := 1; ; attempt++ {
 		err := try()
 		if !errors.Is(err, errRetry) {
 			return err
 		}
-		p.metrics.retries.Inc()
 		if attempt == maxAttempts {
 			return fmt.Errorf("%w after %d attempts: %w", ErrUnavailable, attempt, err)
 		}
@@ -82,6 +81,18 @@ func (p *Primary) retrying(ctx context.Context, try func() error) error {
 			return fmt.Errorf("%w: %w", ErrUnavailable, err)
 		}
 	}
+}
+
+// retrying counts the retries of writes.
+func (p *Primary) retrying(ctx context.Context, try func() error) error {
+	first := true
+	return retrying(ctx, func() error {
+		if !first {
+			p.metrics.retries.Inc()
+		}
+		first = false
+		return try()
+	})
 }
 
 // snapshot runs reads that all see the same instant of a read-only pool's database.

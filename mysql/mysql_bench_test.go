@@ -1,0 +1,136 @@
+package mysql_test
+
+import (
+	"context"
+	"fmt"
+	"math/rand/v2"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/quipudb/quipu/deploy/local"
+	"github.com/quipudb/quipu/event"
+	"github.com/quipudb/quipu/mysql"
+	"github.com/quipudb/quipu/testkit"
+)
+
+// large gives the servers of a benchmark the memory that a small installation has.
+func large(c *local.MariaDBConfig) { c.BufferPoolBytes, c.RedoLogBytes = 1<<30, 1<<30 }
+
+// BenchmarkApply commits flushes of several sizes from several partitions at once, a replica attached; half the rows are new cells.
+func BenchmarkApply(b *testing.B) {
+	servers := testkit.Shard(b, large)
+	for _, rows := range []int{2000, 5000, 20_000} {
+		for _, writers := range []int{1, 2, 4} {
+			b.Run(fmt.Sprintf("rows=%d/writers=%d", rows, writers), func(b *testing.B) {
+				run := newBench(b, servers)
+				next := make([]uint64, writers)
+				epochs := make([]uint64, writers)
+				for p := range writers {
+					next[p], epochs[p] = 1, run.claim(b, p)
+					run.flush(b, p, epochs[p], &next[p], rows) // keys get their ids
+				}
+				applied := 0
+				b.ReportAllocs()
+				for b.Loop() {
+					var wg sync.WaitGroup
+					for p := range writers {
+						wg.Go(func() { run.flush(b, p, epochs[p], &next[p], rows) })
+					}
+					wg.Wait()
+					applied += rows * writers
+				}
+				b.ReportMetric(float64(applied)/b.Elapsed().Seconds(), "rows/s")
+			})
+		}
+	}
+}
+
+// flush applies rows of as many keys; every other flush hits the minute of the one before.
+func (s *bench) flush(b *testing.B, partition int, epoch uint64, next *uint64, rows int) {
+	at := minute(12, 0) + int64(*next/2)%600
+	batch := make([]event.Row, rows)
+	for i := range batch {
+		batch[i] = counted(fmt.Sprintf("key-%d", i), at, 3)
+	}
+	r := request(epoch, *next, *next+1, batch...)
+	r.Partition = partition
+	if err := s.primary.Apply(context.Background(), r); err != nil {
+		b.Error(err)
+	}
+	*next++
+}
+
+// BenchmarkStats reads one key: a day of minutes, and all time of a year that was loaded.
+func BenchmarkStats(b *testing.B) {
+	run := newBench(b, testkitShard(b))
+	epoch := run.claim(b, 3)
+	next := uint64(1)
+	const keys = 200
+	fill := func(from, to, every int64) {
+		var rows []event.Row
+		send := func() {
+			if err := run.primary.Apply(b.Context(), request(epoch, next, next+1, rows...)); err != nil {
+				b.Fatal(err)
+			}
+			rows, next = rows[:0], next+1
+		}
+		for m := from; m < to; m += every {
+			for k := range keys {
+				rows = append(rows, measured(fmt.Sprintf("key-%d", k), m, 1, m%100))
+			}
+			if len(rows) >= 20_000 {
+				send()
+			}
+		}
+		if len(rows) > 0 {
+			send()
+		}
+	}
+	fill(minute(0, 0)-365*day, minute(0, 0), 120)
+	fill(minute(0, 0)+day, minute(0, 0)+2*day, 1)
+	for _, test := range []struct {
+		name     string
+		from, to int64
+		step     mysql.Step
+		keys     int
+	}{
+		{"total of 24 hours", minute(0, 0) + day, minute(0, 0) + 2*day, mysql.StepNone, 1},
+		{"24 hours by minute", minute(0, 0) + day, minute(0, 0) + 2*day, mysql.StepMinute, 1},
+		{"24 hours by hour", minute(0, 0) + day, minute(0, 0) + 2*day, mysql.StepHour, 1},
+		{"all time", 0, event.MaxMinute + 1, mysql.StepNone, 1},
+		{"all time of 50 keys", 0, event.MaxMinute + 1, mysql.StepNone, 50},
+	} {
+		b.Run(test.name, func(b *testing.B) {
+			b.ReportAllocs()
+			for b.Loop() {
+				r := &mysql.StatsRequest{Type: "view", From: test.from, To: test.to, Step: test.step, MaxPoints: 50_000}
+				first := rand.IntN(keys)
+				for k := range test.keys {
+					r.Keys = append(r.Keys, mysql.StatsKey{Partition: 3, Name: fmt.Sprintf("key-%d", (first+k)%keys)})
+				}
+				if _, err := run.read.Stats(b.Context(), r); err != nil {
+					b.Fatal(err)
+				}
+			}
+		})
+	}
+	b.Run("direct SQL of 24 hours", func(b *testing.B) {
+		db := run.servers.Primary.Open(b, local.AccountRead)
+		from := time.Unix((minute(0, 0)+day)*60, 0).UTC()
+		for b.Loop() {
+			var count int64
+			var sum string
+			err := db.QueryRow(`SELECT SUM(m.event_count), SUM(m.value_sum) FROM minute_counts m JOIN counted_keys k ON k.id = m.key_id JOIN event_types t ON t.id = m.event_type_id
+				WHERE k.partition_id = 3 AND k.name = ? AND t.name = 'view' AND m.start >= ? AND m.start < ?`,
+				fmt.Sprintf("key-%d", rand.IntN(keys)), from, from.Add(24*time.Hour)).Scan(&count, &sum)
+			if err != nil {
+				b.Fatal(err)
+			}
+		}
+	})
+}
+
+func testkitShard(b *testing.B) *testkit.ShardServers {
+	return &testkit.ShardServers{Primary: testkit.MariaDB(b, large)}
+}
