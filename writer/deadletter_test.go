@@ -1,8 +1,10 @@
 package writer_test
 
 import (
+	"encoding/binary"
 	"encoding/json"
 	"errors"
+	"hash/crc32"
 	"os"
 	"path/filepath"
 	"strings"
@@ -125,6 +127,64 @@ func TestUnapplicableBatchIsFoundAmongOthers(t *testing.T) {
 		r.log.append(0, batch(viewOf("good", "only here"), viewOf("good", "after")))
 		if diff := r.settled(5*time.Second, aside); diff != "" {
 			t.Error(diff)
+		}
+	})
+}
+
+// TestNoEarlierAttemptOutlivesADeadLetter: an attempt with the refused rows that was given up hangs in the shard, and by the time it goes
+// on its rows would fit. The epoch keeps it out (INV-4).
+func TestNoEarlierAttemptOutlivesADeadLetter(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(t, 1, "w1")
+		// Calls 1 and 3 hang, 2 and 4 are refused, 5 passes over the dead letter, slowly: 3 goes on before it, and nothing refuses its rows now.
+		r.shard.poison = func(row wire.Row) bool { return row.Key == "poison" && r.shard.numCalls < 5 }
+		r.shard.linger = func(call int) time.Duration {
+			if call == 1 || call == 3 {
+				return 5 * time.Second
+			}
+			return 0
+		}
+		r.shard.delay = func(call int) time.Duration {
+			if call == 5 {
+				return 10 * time.Second
+			}
+			return 0
+		}
+		aside := map[uint64]bool{r.log.append(0, batch(viewOf("poison", "p"))).Offset: true}
+		w1 := r.start(t, "w1")
+		defer w1.stop()
+		time.Sleep(time.Minute)
+		if got := len(r.letters(t, 0)); got != 1 {
+			t.Fatalf("got %d dead letters, want 1", got)
+		}
+		if diff := r.settled(0, aside); diff != "" {
+			t.Error(diff)
+		}
+	})
+}
+
+// TestIDsOfADeadLetterCountAsSeen: its events were accepted and are kept for a repair, so that sending one again must not count it;
+// a rebuilt window knows that, too (INV-7).
+func TestIDsOfADeadLetterCountAsSeen(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(t, 1, "w1")
+		data := batch(viewOf("a", "x"))
+		data[40+8] = 9 // the key's index, behind the header and the fingerprint
+		binary.LittleEndian.PutUint32(data[len(data)-4:], crc32.Checksum(data[:len(data)-4], crc32.MakeTable(crc32.Castagnoli)))
+		r.log.append(0, data)
+		w1 := r.start(t, "w1")
+		r.log.append(0, batch(viewOf("a", "x"), viewOf("a", "y")))
+		time.Sleep(3 * time.Second)
+		w1.stop()
+		w2 := r.start(t, "w1")
+		defer w2.stop()
+		r.log.append(0, batch(viewOf("a", "x"), viewOf("a", "z")))
+		time.Sleep(3 * time.Second)
+		if got := len(r.letters(t, 0)); got != 1 {
+			t.Fatalf("got %d dead letters, want 1", got)
+		}
+		if got := r.shard.state(0).counts[cellName{"view", "a", 1}].Count; got != 2 {
+			t.Errorf("got a count of %d, want 2: y and z", got)
 		}
 	})
 }

@@ -57,6 +57,12 @@ func newStorm(t *testing.T, seed uint64) *storm {
 		}
 		return nil, nil
 	}
+	s.shard.linger = func(int) time.Duration {
+		if faults.IntN(25) == 0 {
+			return time.Duration(1+faults.IntN(5000)) * time.Millisecond
+		}
+		return 0
+	}
 	s.shard.delay = func(int) time.Duration {
 		if faults.IntN(20) == 0 {
 			return time.Duration(faults.IntN(3000)) * time.Millisecond
@@ -85,7 +91,7 @@ func (s *storm) run(t *testing.T, steps int) string {
 	if diff := s.settled(10*time.Minute, nil); diff != "" {
 		return diff
 	}
-	return ""
+	return s.shard.promises(s.log)
 }
 
 func (s *storm) step(t *testing.T) {
@@ -205,7 +211,7 @@ func (s *storm) calm(t *testing.T) {
 	s.log.fail = nil
 	s.log.mu.Unlock()
 	s.shard.mu.Lock()
-	s.shard.fault, s.shard.delay = nil, nil
+	s.shard.fault, s.shard.delay, s.shard.linger = nil, nil, nil
 	s.shard.mu.Unlock()
 	if len(s.writers) == 0 {
 		s.writers["w1"] = s.start(t, "w1")

@@ -91,7 +91,6 @@ func TestTrimmedBeyondTheWindowIsFine(t *testing.T) {
 			t.Fatal(diff)
 		}
 		w1.stop()
-		want := r.expected(0, nil)
 		// The first five batches are an hour older than the others. Nothing but a hand could trim one more than window_from allows.
 		r.log.trim(0, 5)
 		r.shard.setWindowFrom(0, 1)
@@ -102,11 +101,10 @@ func TestTrimmedBeyondTheWindowIsFine(t *testing.T) {
 		if got := w2.metric(t, "partition_state", "state", "counting"); got != 1 {
 			t.Errorf("got state counting = %v, want 1", got)
 		}
-		_ = want
 	})
 }
 
-// TestLogWithoutABatchAtTheCheckpointIsRead: a checkpoint at the first offset kept has no batch before it to compare.
+// TestLogTrimmedUpToTheCheckpointIsRead: a checkpoint at the first offset kept has no batch before it to compare.
 func TestLogTrimmedUpToTheCheckpointIsRead(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := newRig(t, 1, "w1")

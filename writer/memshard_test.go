@@ -2,6 +2,7 @@ package writer_test
 
 import (
 	"context"
+	"fmt"
 	"maps"
 	"slices"
 	"sync"
@@ -55,6 +56,7 @@ type memShard struct {
 	overlap    bool                                 // two requests of one partition were under way at once
 	poison     func(wire.Row) bool                  // rows that can't be applied; nil: none
 	fault      func(call int) (before, after error) // fail before, or commit and then fail
+	linger     func(call int) time.Duration         // answer at once that the time ran out, and apply so much later; 0: no
 	delay      func(call int) time.Duration
 	numCalls   int
 }
@@ -79,8 +81,18 @@ func (s *memShard) Claim(_ context.Context, r wire.ClaimRequest) (*wire.Checkpoi
 }
 
 func (s *memShard) Apply(ctx context.Context, r *wire.ApplyRequest) (*wire.ApplyAnswer, error) {
-	before, after, delay := s.arrive(r.Partition)
+	before, after, delay, linger := s.arrive(r.Partition)
 	defer s.leave(r.Partition)
+	if linger > 0 {
+		copied := *r
+		copied.Rows = slices.Clone(r.Rows)
+		time.AfterFunc(linger, func() {
+			s.mu.Lock()
+			defer s.mu.Unlock()
+			_ = s.applyLocked(&copied)
+		})
+		return nil, wire.NewProblem(wire.CodeDeadline, "the time ran out")
+	}
 	if delay > 0 {
 		timer := time.NewTimer(delay)
 		defer timer.Stop()
@@ -108,7 +120,7 @@ func (s *memShard) Apply(ctx context.Context, r *wire.ApplyRequest) (*wire.Apply
 	return &wire.ApplyAnswer{NextOffset: r.Next, Rows: len(r.Rows)}, nil
 }
 
-func (s *memShard) arrive(p int) (before, after error, delay time.Duration) {
+func (s *memShard) arrive(p int) (before, after error, delay, linger time.Duration) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.numCalls++
@@ -125,7 +137,10 @@ func (s *memShard) arrive(p int) (before, after error, delay time.Duration) {
 	if s.delay != nil {
 		delay = s.delay(s.numCalls)
 	}
-	return before, after, delay
+	if s.linger != nil {
+		linger = s.linger(s.numCalls)
+	}
+	return before, after, delay, linger
 }
 
 func (s *memShard) leave(p int) {
@@ -185,6 +200,28 @@ func (s *memShard) applied() []applied {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return slices.Clone(s.calls)
+}
+
+// promises returns what is wrong with what the requests that reached the shard said of the log: every batch appended strictly
+// before as-of lies below next, and the window as of as-of begins at window from or later.
+func (s *memShard) promises(log *memLog) string {
+	for _, call := range s.applied() {
+		q := call.request
+		if q.WindowFrom > q.Next {
+			return fmt.Sprintf("window from %d is beyond next offset %d", q.WindowFrom, q.Next)
+		}
+		for _, record := range log.all(q.Partition) {
+			if record.AppendTime < q.AsOf && record.Offset >= q.Next {
+				return fmt.Sprintf("partition %d: as-of %d is promised at offset %d, but batch %d was appended at %d",
+					q.Partition, q.AsOf, q.Next, record.Offset, record.AppendTime)
+			}
+			if inWindow := record.AppendTime/1000 >= q.AsOf/1000-600; inWindow && record.Offset < q.WindowFrom {
+				return fmt.Sprintf("partition %d: batch %d is in the window as of %d, which is said to begin at %d",
+					q.Partition, record.Offset, q.AsOf, q.WindowFrom)
+			}
+		}
+	}
+	return ""
 }
 
 func (s *memShard) setFault(fault func(call int) (before, after error)) {

@@ -2,7 +2,6 @@ package writer_test
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"io"
 	"log/slog"
@@ -20,133 +19,12 @@ import (
 	dto "github.com/prometheus/client_model/go"
 	"github.com/quipudb/quipu/cluster"
 	"github.com/quipudb/quipu/event"
-	"github.com/quipudb/quipu/eventlog"
 	"github.com/quipudb/quipu/wire"
 	"github.com/quipudb/quipu/writer"
 	"go.uber.org/goleak"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
-
-// memLeases are leases in memory.
-type memLeases struct {
-	mu      sync.Mutex
-	holders map[int]string
-	away    bool
-}
-
-// of returns the leases as one writer sees them.
-func (l *memLeases) of(owner string) writer.Leases { return ownedLeases{l, owner} }
-
-func (l *memLeases) expire(owner string) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	for p, holder := range l.holders {
-		if holder == owner {
-			delete(l.holders, p)
-		}
-	}
-}
-
-func (l *memLeases) give(p int, owner string) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	l.holders[p] = owner
-}
-
-func (l *memLeases) setAway(away bool) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	l.away = away
-}
-
-func (l *memLeases) held(owner string) int {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	n := 0
-	for _, holder := range l.holders {
-		if holder == owner {
-			n++
-		}
-	}
-	return n
-}
-
-type ownedLeases struct {
-	*memLeases
-	owner string
-}
-
-var errAway = errors.New("disconnected")
-
-func (l ownedLeases) TryAcquire(_ context.Context, p int) (bool, string, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	if l.away {
-		return false, "", errAway
-	}
-	if holder, ok := l.holders[p]; ok && holder != l.owner {
-		return false, holder, nil
-	}
-	l.holders[p] = l.owner
-	return true, l.owner, nil
-}
-
-func (l ownedLeases) Release(_ context.Context, p int) error {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	if l.away {
-		return errAway
-	}
-	if l.holders[p] == l.owner {
-		delete(l.holders, p)
-	}
-	return nil
-}
-
-// view is the cluster as writers see it.
-type view struct {
-	mu       sync.Mutex
-	snapshot *cluster.Snapshot
-	changed  chan struct{}
-}
-
-func newView(partitions int, writers ...string) *view {
-	v := &view{changed: make(chan struct{})}
-	v.snapshot = &cluster.Snapshot{Settings: cluster.Settings{Partitions: partitions}, Topology: cluster.Topology{Partitions: make([]string, partitions)}}
-	for p := range partitions {
-		v.snapshot.Topology.Partitions[p] = "s1"
-	}
-	v.set(writers...)
-	return v
-}
-
-// set says which writers live.
-func (v *view) set(writers ...string) {
-	v.mu.Lock()
-	defer v.mu.Unlock()
-	next := *v.snapshot
-	next.Members = map[cluster.Role][]cluster.Member{}
-	for _, id := range writers {
-		next.Members[cluster.RoleWriter] = append(next.Members[cluster.RoleWriter], cluster.Member{ID: id, Role: cluster.RoleWriter})
-	}
-	next.Version++
-	v.snapshot = &next
-	close(v.changed)
-	v.changed = make(chan struct{})
-}
-
-func (v *view) Cluster() *cluster.Snapshot {
-	v.mu.Lock()
-	defer v.mu.Unlock()
-	return v.snapshot
-}
-
-func (v *view) Changed() <-chan struct{} {
-	v.mu.Lock()
-	defer v.mu.Unlock()
-	return v.changed
-}
 
 // rig is everything around writers.
 type rig struct {
@@ -342,11 +220,7 @@ func (r *rig) settled(timeout time.Duration, aside map[uint64]bool) string {
 }
 
 func (r *rig) bounds(p int) (first, next uint64) {
-	b, _ := func() (eventlog.Bounds, error) {
-		r.log.mu.Lock()
-		defer r.log.mu.Unlock()
-		first, next := r.log.boundsLocked(p)
-		return eventlog.Bounds{First: first, Next: next}, nil
-	}()
-	return b.First, b.Next
+	r.log.mu.Lock()
+	defer r.log.mu.Unlock()
+	return r.log.boundsLocked(p)
 }
