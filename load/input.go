@@ -56,6 +56,10 @@ func (in Input) Events() iter.Seq2[event.Event, error] {
 }
 
 func (in Input) read(path string, yield func(event.Event) bool) error {
+	format, err := in.formatOf(path)
+	if err != nil {
+		return err
+	}
 	file, name := in.Stdin, "standard input"
 	if path != "-" {
 		opened, err := os.Open(path)
@@ -65,15 +69,11 @@ func (in Input) read(path string, yield func(event.Event) bool) error {
 		defer opened.Close()
 		file, name = opened, path
 	}
-	plain, base, err := decompress(bufio.NewReaderSize(file, 1<<16), path)
+	plain, err := decompress(bufio.NewReaderSize(file, 1<<16), path)
 	if err != nil {
 		return fmt.Errorf("%w: %s: %w", ErrInput, name, err)
 	}
 	defer plain.Close()
-	format, err := in.formatOf(base)
-	if err != nil {
-		return err
-	}
 	if format == FormatCSV {
 		return readCSV(plain, name, in.Mapping, yield)
 	}
@@ -81,33 +81,33 @@ func (in Input) read(path string, yield func(event.Event) bool) error {
 }
 
 func (in Input) formatOf(path string) (Format, error) {
+	base := strings.TrimSuffix(strings.TrimSuffix(path, ".gz"), ".zst")
 	switch {
 	case in.Format == FormatCSV || in.Format == FormatNDJSON:
 		return in.Format, nil
 	case in.Format != FormatAuto:
 		return "", fmt.Errorf("%w: format %q is none of %s, %s", ErrConfig, in.Format, FormatNDJSON, FormatCSV)
-	case strings.HasSuffix(path, ".csv"):
+	case strings.HasSuffix(base, ".csv"):
 		return FormatCSV, nil
-	case path == "-", strings.HasSuffix(path, ".ndjson"), strings.HasSuffix(path, ".jsonl"):
+	case path == "-", strings.HasSuffix(base, ".ndjson"), strings.HasSuffix(base, ".jsonl"):
 		return FormatNDJSON, nil
 	}
 	return "", fmt.Errorf("%w: can't tell the format of %s by its name: say --format %s or --format %s", ErrConfig, path, FormatNDJSON, FormatCSV)
 }
 
-// decompress returns the plain content of a file and the name without the compression's suffix.
-func decompress(file io.Reader, path string) (io.ReadCloser, string, error) {
-	if base, ok := strings.CutSuffix(path, ".gz"); ok {
-		plain, err := gzip.NewReader(file)
-		return plain, base, err
-	}
-	if base, ok := strings.CutSuffix(path, ".zst"); ok {
+// decompress returns the plain content of a file.
+func decompress(file io.Reader, path string) (io.ReadCloser, error) {
+	switch {
+	case strings.HasSuffix(path, ".gz"):
+		return gzip.NewReader(file)
+	case strings.HasSuffix(path, ".zst"):
 		plain, err := zstd.NewReader(file, zstd.WithDecoderConcurrency(1))
 		if err != nil {
-			return nil, base, err
+			return nil, err
 		}
-		return plain.IOReadCloser(), base, nil
+		return plain.IOReadCloser(), nil
 	}
-	return io.NopCloser(file), path, nil
+	return io.NopCloser(file), nil
 }
 
 // checked completes an event that was read and says what is wrong with it.
