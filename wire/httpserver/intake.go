@@ -20,6 +20,12 @@ const maxDeadline = 10 * time.Minute
 // statusClientGone is counted for requests whose caller went away; nothing is sent.
 const statusClientGone = 499
 
+// Failed and slow requests that are logged a second, and in a burst: when all of them fail, the log must not fill the disk.
+const (
+	loggedPerSecond = 10
+	loggedBurst     = 50
+)
+
 // crossOrigin recognises what a browser sends on behalf of another site.
 var crossOrigin = http.NewCrossOriginProtection()
 
@@ -91,7 +97,14 @@ func (s *Server) finish(c echo.Context, id string, err error, took time.Duration
 	if !failed && !slow {
 		return
 	}
+	if !s.logLimit.Allow() {
+		s.unlogged.Add(1)
+		return
+	}
 	attrs := []any{"method", req.Method, "path", c.Path(), "status", status, "took", took, "request_id", id}
+	if n := s.unlogged.Swap(0); n > 0 {
+		attrs = append(attrs, "not_logged_before", n)
+	}
 	if err != nil {
 		attrs = append(attrs, "error", err)
 	}

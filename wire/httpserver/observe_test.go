@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
 	"net/http"
 	"strings"
@@ -133,6 +134,23 @@ func TestHeldServersAnswerProbesOnly(t *testing.T) {
 	}
 	if got := f.get("/nowhere").status; got != 404 {
 		t.Errorf("got %d of an unknown path once open, want 404", got)
+	}
+}
+
+func TestTheLogOfFailuresIsBounded(t *testing.T) {
+	var log lockedBuffer
+	f := start(t, httpserver.Config{Logger: slog.New(slog.NewJSONHandler(&log, nil))}, func(e *echo.Echo) {
+		e.GET("/fail", func(echo.Context) error { return wire.NewProblem(wire.CodeLogFull, "full") })
+	})
+	const requests = 500
+	for range requests {
+		f.get("/fail")
+	}
+	if got := strings.Count(log.String(), "request failed"); got == 0 || got >= requests/2 {
+		t.Errorf("got %d lines for %d failures, want a bounded number", got, requests)
+	}
+	if got, want := f.get("/metrics").body, fmt.Sprintf(`route="/fail",status="503"} %d`, requests); !strings.Contains(got, want) {
+		t.Errorf("the metrics lack %s", want)
 	}
 }
 

@@ -24,6 +24,7 @@ import (
 	"github.com/labstack/echo/v4"
 	"github.com/prometheus/client_golang/prometheus"
 	"golang.org/x/net/netutil"
+	"golang.org/x/time/rate"
 
 	"github.com/quipudb/quipu/wire"
 	"github.com/quipudb/quipu/wire/auth"
@@ -68,6 +69,8 @@ type Server struct {
 	server   *http.Server
 	metrics  *metrics
 	ids      *requestIDs
+	logLimit *rate.Limiter
+	unlogged atomic.Int64 // failed and slow requests that were not logged
 	listener net.Listener
 	open     atomic.Bool // routes are complete
 	draining atomic.Bool
@@ -84,7 +87,10 @@ func New(cfg Config) (*Server, error) {
 	if err != nil {
 		return nil, fmt.Errorf("register metrics of role %s: %w", cfg.Role, err)
 	}
-	s := &Server{cfg: cfg, log: cfg.Logger, echo: echo.New(), metrics: m, ids: newRequestIDs(), drain: make(chan struct{})}
+	s := &Server{
+		cfg: cfg, log: cfg.Logger, echo: echo.New(), metrics: m, ids: newRequestIDs(),
+		logLimit: rate.NewLimiter(loggedPerSecond, loggedBurst), drain: make(chan struct{}),
+	}
 	s.echo.HTTPErrorHandler = s.handleError
 	s.echo.Use(s.intake)
 	s.registerProbes(s.echo)
