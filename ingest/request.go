@@ -1,0 +1,75 @@
+package ingest
+
+import (
+	"sync/atomic"
+	"time"
+)
+
+// request is one POST in progress. It is pooled: everything in it is reused.
+type request struct {
+	parser parser
+	body   []byte
+	answer []byte
+
+	order  []int32 // entries by partition
+	counts []int32 // by partition
+	parts  []part
+
+	left  atomic.Int32  // parts whose fate is open
+	done  chan struct{} // gets a token when left reaches 0
+	timer *time.Timer
+}
+
+// part is the entries of a request that belong to one partition: order[from:to].
+type part struct {
+	partition int32
+	from, to  int32
+	err       error
+}
+
+func newRequest() *request {
+	t := time.NewTimer(time.Hour)
+	t.Stop()
+	return &request{done: make(chan struct{}, 1), timer: t}
+}
+
+// maxPooledBytes bounds what a pooled request may keep.
+const maxPooledBytes = 4 << 20
+
+func (r *request) reusable() bool {
+	return cap(r.body) <= maxPooledBytes && cap(r.parser.arena) <= maxPooledBytes && cap(r.parser.ids) <= maxPooledBytes
+}
+
+// split sorts the entries by partition, keeping their order within one.
+func (r *request) split(partitions int) {
+	entries := r.parser.entries
+	r.parts, r.order = r.parts[:0], append(r.order[:0], make([]int32, len(entries))...)
+	if len(r.counts) != partitions {
+		r.counts = make([]int32, partitions)
+	}
+	clear(r.counts)
+	for i := range entries {
+		r.counts[entries[i].partition]++
+	}
+	at := int32(0)
+	for p, n := range r.counts {
+		if n > 0 {
+			r.parts = append(r.parts, part{partition: int32(p), from: at, to: at + n})
+		}
+		r.counts[p] = at
+		at += n
+	}
+	for i := range entries {
+		slot := &r.counts[entries[i].partition]
+		r.order[*slot] = int32(i)
+		*slot++
+	}
+}
+
+// settle notes what became of a part.
+func (r *request) settle(part int, err error) {
+	r.parts[part].err = err
+	if r.left.Add(-1) == 0 {
+		r.done <- struct{}{}
+	}
+}

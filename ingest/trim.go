@@ -1,0 +1,83 @@
+package ingest
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/quipudb/quipu/wire"
+)
+
+// Checkpoints tells how far every database has counted.
+type Checkpoints interface {
+	Checkpoints(ctx context.Context) (wire.CheckpointsAnswer, error)
+}
+
+// keepTrimming trims the log every so often until ctx ends.
+func (i *Ingest) keepTrimming(ctx context.Context) {
+	ticker := time.NewTicker(i.cfg.TrimInterval)
+	defer ticker.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-ticker.C:
+		}
+		outcome := "done"
+		if err := i.trim(ctx); err != nil {
+			outcome = "held_back"
+			i.cfg.Logger.Warn("the log is not trimmed", "error", err)
+		}
+		i.metrics.trims.WithLabelValues(outcome).Inc()
+	}
+}
+
+// trim drops what no database needs any more and retention does not keep. If what some database has counted is unknown, nothing is dropped.
+func (i *Ingest) trim(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, i.cfg.TrimTimeout)
+	defer cancel()
+	answer, err := i.cfg.Checkpoints.Checkpoints(ctx)
+	if err != nil {
+		return fmt.Errorf("ask for checkpoints: %w", err)
+	}
+	if len(answer.Missing) > 0 {
+		return fmt.Errorf("checkpoints of %v are not known", answer.Missing)
+	}
+	needed := neededFrom(answer.Checkpoints, i.cfg.Log.Incarnation(), len(i.lanes))
+	now, err := i.cfg.Log.Now()
+	if err != nil {
+		return fmt.Errorf("read the log's clock: %w", err)
+	}
+	for partition, before := range needed {
+		if before <= 1 {
+			continue
+		}
+		kept, err := i.cfg.Log.Seek(ctx, partition, now-i.cfg.Retention.Milliseconds())
+		if err != nil {
+			return fmt.Errorf("find what retention keeps of partition %d: %w", partition, err)
+		}
+		if err := i.cfg.Log.Trim(ctx, partition, min(before, kept)); err != nil {
+			return fmt.Errorf("trim partition %d: %w", partition, err)
+		}
+	}
+	return nil
+}
+
+// neededFrom returns, by partition, the first offset that some database still needs to rebuild its window from; 0 if that is not known.
+func neededFrom(checkpoints []wire.Checkpoint, incarnation string, partitions int) []uint64 {
+	needed := make([]uint64, partitions)
+	known := make([]bool, partitions)
+	for _, c := range checkpoints {
+		if c.Partition < 0 || c.Partition >= partitions {
+			continue
+		}
+		from := min(c.WindowFrom, c.NextOffset)
+		if c.Incarnation != incarnation {
+			from = 0 // it has counted nothing of this log yet
+		}
+		if !known[c.Partition] || from < needed[c.Partition] {
+			needed[c.Partition], known[c.Partition] = from, true
+		}
+	}
+	return needed
+}
