@@ -14,8 +14,8 @@ import (
 )
 
 // Directory follows the cluster and keeps what it knows at hand, in memory and on disk. Settings, topology and event types never
-// disappear once known. A member disappears when a read succeeds without it, but not while the connection is away, nor
-// for one session timeout after it came back: others may need that long to register again.
+// disappear once known. A member disappears when a read succeeds without it. While the connection is away it stays, and also for one session
+// timeout after it came back unless it was seen since: others may need that long to register again.
 type Directory struct {
 	client  *Client
 	file    snapshotFile

@@ -119,7 +119,7 @@ func TestDirectoryKeepsTheLastKnown(t *testing.T) {
 	server := testkit.ZooKeeper(t)
 	w := newWorld(t, server.Address())
 	cache := filepath.Join(t.TempDir(), "state", "cluster.json")
-	p := w.start()
+	p := w.start(brief)
 	w.bootstrap(p)
 	if _, err := p.CreateEventType(t.Context(), event.Type{Name: "view", AcceptLate: time.Hour}); err != nil {
 		t.Fatal(err)
@@ -151,7 +151,7 @@ func TestDirectoryKeepsTheLastKnown(t *testing.T) {
 	unregister()
 	p.stop()
 
-	client := zookeeper.New(zookeeper.Config{Servers: []string{server.Address()}, Root: w.root, SessionTimeout: sessionTimeout, Logger: testLogger(t)})
+	client := zookeeper.New(zookeeper.Config{Servers: []string{server.Address()}, Root: w.root, SessionTimeout: briefSession, Logger: testLogger(t)})
 	background(t, client.Run)
 	again := zookeeper.NewDirectory(client, cache)
 	background(t, again.Run)
@@ -174,7 +174,7 @@ func TestDirectoryKeepsTheLastKnown(t *testing.T) {
 func TestMembersAreKeptThroughAnOutage(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, shared.Address())
-	watcher, p := w.start(), w.start()
+	watcher, p := w.start(brief), w.start(brief)
 	w.bootstrap(watcher)
 	p.register(t, member(cluster.RoleShardProxy, "s1-1"))
 	d, _ := watcher.directory(t, "")

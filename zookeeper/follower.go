@@ -33,9 +33,10 @@ type follower struct {
 	known     *known
 	dirty     map[string]bool // groups to read
 	schedule  schedule
-	connects  uint64 // of the connection last seen
-	confirmed bool   // the settings in ZooKeeper were seen to be those known
-	complaint string // the failure that was logged last
+	connects  uint64                           // of the connection last seen
+	seen      map[cluster.Role]map[string]bool // members that were read since that connection
+	confirmed bool                             // the settings in ZooKeeper were seen to be those known
+	complaint string                           // the failure that was logged last
 }
 
 // load takes over the snapshot of the process's earlier life.
@@ -64,6 +65,7 @@ func (f *follower) connection(state sessionView) {
 	}
 	f.connects = state.connects
 	f.schedule.settled = time.Now().Add(f.client.cfg.SessionTimeout)
+	f.seen = map[cluster.Role]map[string]bool{}
 	f.dirty = allGroups()
 }
 
@@ -226,15 +228,27 @@ func (f *follower) readMembers(ctx context.Context, role cluster.Role) error {
 			live[id] = m
 		}
 	}
-	if f.schedule.keeping(time.Now()) {
-		for id, m := range f.known.members[role] {
-			if _, ok := live[id]; !ok {
-				live[id] = m
-			}
+	f.known.members[role] = f.keep(role, live)
+	return nil
+}
+
+// keep adds to the live members those that may only not have registered again since an outage. One that was seen since is not kept.
+func (f *follower) keep(role cluster.Role, live map[string]cluster.Member) map[string]cluster.Member {
+	if f.seen[role] == nil {
+		f.seen[role] = map[string]bool{}
+	}
+	for id := range live {
+		f.seen[role][id] = true
+	}
+	if !f.schedule.keeping(time.Now()) {
+		return live
+	}
+	for id, m := range f.known.members[role] {
+		if !f.seen[role][id] {
+			live[id] = m
 		}
 	}
-	f.known.members[role] = live
-	return nil
+	return live
 }
 
 // readMember keeps the last known content of a node that can't be decoded.

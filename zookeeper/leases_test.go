@@ -87,8 +87,7 @@ func TestLeaseIsGivenBack(t *testing.T) {
 func TestLeaseOutlivesADisconnect(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, shared.Address())
-	slow := func(c *zookeeper.Config) { c.SessionTimeout = 20 * time.Second }
-	a, b := w.owner("a", slow), w.owner("b")
+	a, b := w.owner("a"), w.owner("b")
 	a.want(t, 1, true, "a")
 	for range 2 {
 		a.relay.Cut()
@@ -107,7 +106,7 @@ func TestLeaseOutlivesADisconnect(t *testing.T) {
 func TestLeaseIsTakenOverFromTheDead(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, shared.Address())
-	a, b := w.owner("a"), w.owner("b")
+	a, b := w.owner("a", brief), w.owner("b")
 	a.want(t, 2, true, "a")
 	a.relay.Cut()
 	b.want(t, 2, true, "b")
@@ -118,7 +117,7 @@ func TestLeaseIsTakenOverFromTheDead(t *testing.T) {
 func TestLeaseIsTakenAgainInANewSession(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, shared.Address())
-	a, b := w.owner("a"), w.owner("b")
+	a, b := w.owner("a", brief), w.owner("b")
 	a.want(t, 2, true, "a")
 	b.want(t, 5, true, "b")
 	a.relay.Cut()
@@ -133,15 +132,14 @@ func TestLeaseIsTakenAgainInANewSession(t *testing.T) {
 func TestLeaseOfAnEarlierLife(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, shared.Address())
-	slow := func(c *zookeeper.Config) { c.SessionTimeout = 25 * time.Second }
-	before := w.owner("a", slow)
+	before := w.owner("a")
 	before.want(t, 4, true, "a")
 	before.relay.Cut()
 	start := time.Now()
 	after, b := w.owner("a"), w.owner("b")
 	b.want(t, 4, false, "a")
 	after.want(t, 4, true, "a")
-	if took := time.Since(start); took > 20*time.Second {
+	if took := time.Since(start); took > longSession-5*time.Second {
 		t.Errorf("taking the lease over from one's own past took %v: it waited for the session", took)
 	}
 	// The past's session ends now, in order: the present's holder must stay.

@@ -19,7 +19,7 @@ func TestServerOutage(t *testing.T) {
 	t.Parallel()
 	server := testkit.ZooKeeper(t)
 	w := newWorld(t, server.Address())
-	a, b := w.owner("a"), w.owner("b")
+	a, b := w.owner("a", brief), w.owner("b", brief)
 	w.bootstrap(a.process)
 	a.register(t, member(cluster.RoleWriter, "a"))
 	b.register(t, member(cluster.RoleWriter, "b"))
@@ -32,7 +32,7 @@ func TestServerOutage(t *testing.T) {
 	if err := server.Kill(); err != nil {
 		t.Fatal(err)
 	}
-	outage := time.NewTimer(3 * sessionTimeout)
+	outage := time.NewTimer(5 * briefSession / 2)
 	<-outage.C
 	if d.Snapshot() != known {
 		t.Error("the snapshot changed while the server was away")
@@ -58,7 +58,7 @@ func TestServerFreezes(t *testing.T) {
 	t.Parallel()
 	server := testkit.ZooKeeper(t)
 	w := newWorld(t, server.Address())
-	a := w.owner("a")
+	a := w.owner("a", brief)
 	w.bootstrap(a.process)
 	a.want(t, 0, true, "a")
 	if err := server.Process().Pause(); err != nil {
@@ -90,7 +90,7 @@ func TestServerLosesItsData(t *testing.T) {
 		}
 	})
 	w := newWorld(t, server.Address())
-	p := w.start(func(c *zookeeper.Config) { c.ReplaceAfter = 2 * sessionTimeout })
+	p := w.start(brief, func(c *zookeeper.Config) { c.ReplaceAfter = 2 * briefSession })
 	w.bootstrap(p)
 	p.register(t, member(cluster.RoleReader, "r1"))
 	w.awaitNewNode(t, "members/reader/r1", 0)
@@ -115,7 +115,7 @@ func TestServerLosesItsData(t *testing.T) {
 func TestLockPassesOn(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, shared.Address())
-	dead, impatient, patient := w.start(), w.start(), w.start()
+	dead, impatient, patient := w.start(brief), w.start(), w.start()
 	if _, err := dead.Lock(t.Context(), "l"); err != nil {
 		t.Fatal(err)
 	}

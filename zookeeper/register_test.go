@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"testing"
-	"time"
 
 	"github.com/quipudb/quipu/cluster"
 	"github.com/quipudb/quipu/zookeeper"
@@ -46,7 +45,7 @@ func TestRegistrationIsMadeAgain(t *testing.T) {
 			watcher := w.start()
 			w.bootstrap(watcher)
 			d, _ := watcher.directory(t, "")
-			p := w.start()
+			p := w.start(brief)
 			p.register(t, member(cluster.RoleWriter, "w1"))
 			hasMembers(t, d, cluster.RoleWriter, "w1")
 			first := w.stat(t, "members/writer/w1")
@@ -60,8 +59,7 @@ func TestRegistrationIsMadeAgain(t *testing.T) {
 func TestRegistrationOfAnEarlierLifeIsReplaced(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, shared.Address())
-	slow := func(c *zookeeper.Config) { c.SessionTimeout = 25 * time.Second }
-	before := w.start(slow)
+	before := w.start()
 	before.register(t, member(cluster.RoleIngest, "i1"))
 	watcher := w.start()
 	w.bootstrap(watcher)
@@ -84,7 +82,7 @@ func TestMemberIDOfAnotherLiveProcess(t *testing.T) {
 	other.URL = "http://127.0.0.1/elsewhere"
 	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	defer cancel()
-	if err := w.start().Register(ctx, other); !errors.Is(err, zookeeper.ErrMemberID) {
+	if err := w.start(brief).Register(ctx, other); !errors.Is(err, zookeeper.ErrMemberID) {
 		t.Errorf("got %v, want ErrMemberID", err)
 	}
 }

@@ -18,8 +18,10 @@ import (
 )
 
 const (
-	patience       = 20 * time.Second
-	sessionTimeout = time.Second // the least that the test server grants
+	patience = 30 * time.Second
+	// longSession outlives whatever a busy machine does to a test; briefSession is for tests in which sessions end.
+	longSession  = 25 * time.Second
+	briefSession = 2 * time.Second
 )
 
 var shared *testkit.ZooKeeperServer
@@ -69,11 +71,14 @@ type process struct {
 	stop  func() // ends Run and waits
 }
 
+// brief makes a client's session end soon after its connection went away.
+func brief(c *zookeeper.Config) { c.SessionTimeout = briefSession }
+
 // start runs a client behind a relay until the test ends.
 func (w *world) start(change ...func(*zookeeper.Config)) *process {
 	w.t.Helper()
 	r := newRelay(w.t, w.address)
-	cfg := zookeeper.Config{Servers: []string{r.Address()}, Root: w.root, SessionTimeout: sessionTimeout, Logger: testLogger(w.t)}
+	cfg := zookeeper.Config{Servers: []string{r.Address()}, Root: w.root, SessionTimeout: longSession, Logger: testLogger(w.t)}
 	for _, c := range change {
 		c(&cfg)
 	}
