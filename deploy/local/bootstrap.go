@@ -85,13 +85,13 @@ func (c *Cluster) topologyFile() []byte {
 	return []byte(text.String())
 }
 
-// analystFile lets an analyst in without a password on the command line, to a
-// replica of the first shard.
-func (c *Cluster) analystFile() []byte {
-	server := c.shards[0].primary
-	if replicas := c.shards[0].replicas; len(replicas) > 0 {
-		server = replicas[0]
+// analystFile lets an analyst in without a password on the command line, to the
+// shard's replica if it has one.
+func (c *Cluster) analystFile(shard shardServers) []byte {
+	server := shard.primary
+	if len(shard.replicas) > 0 {
+		server = shard.replicas[0]
 	}
-	return fmt.Appendf(nil, "# An analyst's way in. Written at every start.\n[client]\nprotocol=tcp\nhost=127.0.0.1\nport=%d\nuser=%s\npassword=%s\n"+
-		"[mysql]\ndatabase=%s\ndefault-character-set=utf8mb4\n", server.Port(), AccountAnalyst, c.passwords[AccountAnalyst], SchemaAnalytics)
+	return fmt.Appendf(nil, "# An analyst's way in to %s. Written at every start.\n[client]\nprotocol=tcp\nhost=127.0.0.1\nport=%d\nuser=%s\npassword=%s\n"+
+		"[mysql]\ndatabase=%s\ndefault-character-set=utf8mb4\n", server.Name(), server.Port(), AccountAnalyst, c.passwords[AccountAnalyst], SchemaAnalytics)
 }

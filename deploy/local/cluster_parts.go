@@ -95,8 +95,10 @@ func (c *Cluster) writeFiles() error {
 	errs = append(errs,
 		writeFileAtomically(c.folder.file("quipu.yaml"), c.commandSettings().yaml("For commands: quipu … --config this-file. Written at every start."), 0o600),
 		writeFileAtomically(c.folder.file("topology.yaml"), c.topologyFile(), 0o644),
-		writeFileAtomically(c.folder.file("analyst.cnf"), c.analystFile(), 0o600),
 	)
+	for _, shard := range c.shards {
+		errs = append(errs, writeFileAtomically(c.folder.file("analyst-"+shard.id+".cnf"), c.analystFile(shard), 0o600))
+	}
 	if err := errors.Join(errs...); err != nil {
 		return fmt.Errorf("write configuration: %w", err)
 	}

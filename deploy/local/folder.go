@@ -29,7 +29,7 @@ var (
 //	cluster.json          what runs: addresses and pids; written when all is ready
 //	quipu.yaml            configuration for commands: quipu keys list --config data/quipu.yaml
 //	topology.yaml         partitions, shards and databases, for quipu cluster init
-//	analyst.cnf           an analyst's way in: mariadb --defaults-file=data/analyst.cnf
+//	analyst-SHARD.cnf     an analyst's way in: mariadb --defaults-file=data/analyst-s1.cnf
 //	ports.json            port by name
 //	passwords.json        of the database accounts; secrets/ has each in a file of its own
 //	zookeeper/            the ZooKeeper server
@@ -41,7 +41,7 @@ type folder string
 func (f folder) file(name string) string     { return filepath.Join(string(f), name) }
 func (f folder) database(name string) string { return filepath.Join(string(f), "databases", name) }
 func (f folder) role(name string) string     { return filepath.Join(string(f), "roles", name) }
-func (f folder) log(name string) string { return filepath.Join(string(f), "logs", name+".log") }
+func (f folder) log(name string) string      { return filepath.Join(string(f), "logs", name+".log") }
 
 func (f folder) secret(a Account) string { return filepath.Join(string(f), "secrets", string(a)) }
 
