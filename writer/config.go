@@ -51,7 +51,7 @@ type Config struct {
 // Dedup sets the de-duplication windows.
 type Dedup struct {
 	Window   time.Duration // 10 minutes; the same for every writer of a cluster
-	MaxBytes int64         // of all windows together; 2 GiB
+	MaxBytes int64         // of all windows together, taken as needed; 8 GiB. 25 bytes for each id that ingest admits are enough
 }
 
 // Flush sets when counts are written.
@@ -89,7 +89,7 @@ var errConfig = errors.New("invalid writer configuration")
 
 func (c *Config) complete() error {
 	setDefault(&c.Dedup.Window, 10*time.Minute)
-	setDefault(&c.Dedup.MaxBytes, 2<<30)
+	setDefault(&c.Dedup.MaxBytes, 8<<30)
 	setDefault(&c.Flush.Interval, time.Second)
 	setDefault(&c.Flush.MaxInterval, 15*time.Second)
 	setDefault(&c.Flush.MaxRows, 50_000)
