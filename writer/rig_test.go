@@ -19,6 +19,7 @@ import (
 	dto "github.com/prometheus/client_model/go"
 	"github.com/quipudb/quipu/cluster"
 	"github.com/quipudb/quipu/event"
+	"github.com/quipudb/quipu/eventlog"
 	"github.com/quipudb/quipu/wire"
 	"github.com/quipudb/quipu/writer"
 	"go.uber.org/goleak"
@@ -172,12 +173,15 @@ func (r *rig) keyIn(partition, n int) string {
 	}
 }
 
-// expected is what the log adds up to by the definition: a duplicate is an event whose id was seen earlier in the partition,
+// expected is what a partition of the log adds up to.
+func (r *rig) expected(p int, aside map[uint64]bool) counts { return recount(r.log.all(p), aside) }
+
+// recount adds up the batches of a partition by the definition: a duplicate is an event whose id was seen earlier in the partition,
 // counted or not, within the window in ticks. Batches at offsets in aside add nothing, but their ids are seen.
-func (r *rig) expected(p int, aside map[uint64]bool) counts {
+func recount(records []eventlog.Record, aside map[uint64]bool) counts {
 	const quantum, span = 1000, 600 // ten minutes
 	total, last := counts{}, map[string]int64{}
-	for _, record := range r.log.all(p) {
+	for _, record := range records {
 		var b event.Batch
 		if b.Decode(record.Data) != nil {
 			continue
