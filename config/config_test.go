@@ -54,7 +54,7 @@ cluster:
   zookeeper: [zk1:2181, zk2:2181]
 ingest:
   max_body: 1MiB
-  accept_late: 30d
+  accept_ahead: 1m
   max_events: 500
 reader: # everything below is commented out
   # max_wait: 1s
@@ -69,7 +69,7 @@ reader: # everything below is commented out
 	want.Cluster.ZooKeeper = []string{"a:1", "b:2"}
 	want.Cluster.Zone = "west"
 	want.Ingest.MaxBody = config.MiB
-	want.Ingest.AcceptLate = 30 * 24 * time.Hour
+	want.Ingest.AcceptAhead = time.Minute
 	want.Ingest.MaxEvents = 600
 	if diff := cmp.Diff(want, got.Config); diff != "" {
 		t.Errorf("configuration differs (−want +got):\n%s", diff)

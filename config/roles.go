@@ -9,16 +9,17 @@ type Ingest struct {
 	LogDir         string        `yaml:"log_dir"`
 	SegmentSize    Size          `yaml:"segment_size" range:"1MiB..1GiB"`
 	MaxBytes       Size          `yaml:"max_bytes" range:"64MiB..1024TiB"`
+	CacheBytes     Size          `yaml:"cache_bytes" range:"1MiB..64GiB"`
 	Retention      time.Duration `yaml:"retention" range:"0s..3650d"`
-	TrimInterval   time.Duration `yaml:"trim_interval" range:"1s..1d"`
+	TrimInterval   time.Duration `yaml:"trim_interval" range:"100ms..1d"`
 	CommitDelay    time.Duration `yaml:"commit_delay" range:"0s..1s"`
 	CommitSize     Size          `yaml:"commit_size" range:"4KiB..8MiB"`
+	AppendTimeout  time.Duration `yaml:"append_timeout" range:"100ms..5m"`
 	MaxInFlight    Size          `yaml:"max_in_flight" range:"16MiB..64GiB"`
 	MaxBody        Size          `yaml:"max_body" range:"1KiB..64MiB"`
 	MaxEvents      int           `yaml:"max_events" range:"1..100000"`
-	AcceptLate     time.Duration `yaml:"accept_late" range:"1m..3650d"`
-	AcceptAhead    time.Duration `yaml:"accept_ahead" range:"0s..1d"`
-	WindowMaxIDs   int           `yaml:"window_max_ids" range:"1000..10000000000"`
+	AcceptAhead    time.Duration `yaml:"accept_ahead" range:"1ms..1d"`
+	WindowMaxIDs   int64         `yaml:"window_max_ids" range:"1000..10000000000"`
 	IdempotencyMax int           `yaml:"idempotency_max" range:"1..10000000"`
 }
 

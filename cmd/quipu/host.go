@@ -64,8 +64,7 @@ func newHost(log *slog.Logger, cfg *config.Effective, p post) (*host, error) {
 	if err := os.MkdirAll(cfg.Cluster.DataDir, 0o750); err != nil {
 		return nil, fmt.Errorf("make folder cluster.data_dir: %w", err)
 	}
-	waiting := func(context.Context) error { return errors.New("waiting for the cluster's state from ZooKeeper") }
-	h.ready.Store(&waiting)
+	h.waitFor("waiting for the cluster's state from ZooKeeper")
 	h.server, err = httpserver.New(httpserver.Config{
 		Role: string(p.role), Address: p.listen, Version: version, Auth: h.verifier, Registry: h.registry, Logger: h.log, Held: true, Profiles: cfg.HTTP.Profiles,
 		Ready:   func(ctx context.Context) error { return (*h.ready.Load())(ctx) },
@@ -77,6 +76,12 @@ func newHost(log *slog.Logger, cfg *config.Effective, p post) (*host, error) {
 	}
 	h.zk = newZooKeeper(cfg, h.log, h.registry)
 	return h, nil
+}
+
+// waitFor makes the role unready, for a reason, until it has been built.
+func (h *host) waitFor(reason string) {
+	waiting := func(context.Context) error { return errors.New(reason) }
+	h.ready.Store(&waiting)
 }
 
 // listen binds the address, which completes what others know this process by: port 0 is known now.

@@ -23,6 +23,7 @@ type duty struct {
 	grace time.Duration               // to end run in
 	// endsWaits says that the end of run makes requests that wait return, and that no request needs it: so it comes before the drain.
 	endsWaits bool
+	close     func() error // what run and the requests use, once both have ended
 }
 
 func (d *duty) setDefaults() {
@@ -69,6 +70,10 @@ func runRole(c *cobra.Command, cfg *config.Effective, p post, build func(context
 	d.setDefaults()
 	h.ready.Store(&d.ready)
 	h.server.Open()
+	if d.close != nil {
+		parts.start("resources", roleGrace, func(ctx context.Context) error { <-ctx.Done(); return d.close() })
+		parts.stopsFirst("HTTP server")
+	}
 	parts.start("role", d.grace, d.run)
 	if !d.endsWaits {
 		parts.stopsFirst("HTTP server") // requests in flight need the role
@@ -83,6 +88,6 @@ func runRole(c *cobra.Command, cfg *config.Effective, p post, build func(context
 // roleCommands lists the commands that run a role.
 func roleCommands(s *settings) []*cobra.Command {
 	return []*cobra.Command{
-		newWriterCommand(s), newClusterProxyCommand(s), newReaderCommand(s),
+		newIngestCommand(s), newWriterCommand(s), newClusterProxyCommand(s), newReaderCommand(s),
 	}
 }
