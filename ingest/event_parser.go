@@ -123,7 +123,7 @@ func (p *parser) parse(body []byte, form shape, r rules) error {
 			return err
 		}
 		return p.end()
-	case form == shapeJSON:
+	case form == shapeJSON, form == shapeSniff && first != '{':
 		return p.unexpected("an array or an object")
 	}
 	return p.lines()

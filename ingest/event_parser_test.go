@@ -175,7 +175,7 @@ func TestMalformedBodies(t *testing.T) {
 		"empty":               {"", shapeSniff, 0, "the body is empty"},
 		"only space":          {" \n ", shapeSniff, 3, "the body is empty"},
 		"no JSON":             {"hello", shapeJSON, 0, `'h' where an array or an object should follow`},
-		"no JSON, sniffed":    {"hello", shapeSniff, 0, `'h' where a value should follow`},
+		"no JSON, sniffed":    {"hello", shapeSniff, 0, `'h' where an array or an object should follow`},
 		"array in lines":      {"[]\n[", shapeLines, 4, "the body ends where a value should follow"},
 		"cut off":             {`[{"type":"view","key":"v1"`, shapeJSON, 26, "the body ends where a comma or } should follow"},
 		"cut off in a string": {`[{"type":"vie`, shapeJSON, 13, "the body ends inside a string"},
