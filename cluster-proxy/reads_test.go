@@ -330,6 +330,33 @@ func TestTopFollowsTheTopology(t *testing.T) {
 	}
 }
 
+// Rows of a partition that has moved on are nobody's second helping.
+func TestTopLeavesOutAnotherShardsKeys(t *testing.T) {
+	f := newFleet(t)
+	moved := keyOn(6, 0)
+	for _, id := range []string{"s1-1", "s1-2"} {
+		f.proxies[id].set(func(s *shardProxy) {
+			s.answer = func(_ string, body []byte) (any, error) {
+				a := f.top("s1", read[wire.TopRequest](body))
+				a.Entries = append(a.Entries, wire.TopEntry{Key: moved, Point: wire.Point{Count: 1 << 40}})
+				return a, nil
+			}
+		})
+	}
+	got := &wire.TopAnswer{}
+	if err := f.post(t.Context(), wire.PathTop, wire.TopRequest{Type: "view", From: 10, To: 20, N: 100}, got); err != nil {
+		t.Fatal(err)
+	}
+	for _, e := range got.Entries {
+		if e.Count != countOf(e.Key) {
+			t.Errorf("got count %d of %s, want its own shard's %d", e.Count, e.Key, countOf(e.Key))
+		}
+	}
+	if len(got.Entries) != 3*partitions || got.Exact {
+		t.Errorf("got %d entries, exact %t, want %d and not exact", len(got.Entries), got.Exact, 3*partitions)
+	}
+}
+
 func TestLookupKey(t *testing.T) {
 	f := newFleet(t)
 	got := &wire.KeyInfo{}

@@ -74,9 +74,10 @@ func (p *Proxy) topOf(ctx context.Context, s *cluster.Snapshot, r *wire.TopReque
 		}
 		mu.Lock()
 		defer mu.Unlock()
-		misrouted = misrouted || wire.CodeOf(err) == wire.CodeMisrouted
-		out.Entries = append(out.Entries, answer.Entries...)
-		out.Exact = out.Exact && err == nil && answer.Exact
+		misrouted = misrouted || isMisrouted(answer, err)
+		own := ownEntries(s, r.Type, one.shard, answer.Entries)
+		out.Entries = append(out.Entries, own...)
+		out.Exact = out.Exact && err == nil && answer.Exact && len(own) == len(answer.Entries)
 	})
 	if out.Provenance, err = g.provenance(); err != nil {
 		return nil, misrouted, err
@@ -84,6 +85,20 @@ func (p *Proxy) topOf(ctx context.Context, s *cluster.Snapshot, r *wire.TopReque
 	out.Exact = out.Exact && len(out.Coverage.Missing) == 0
 	rank(out, r.N)
 	return out, misrouted, nil
+}
+
+// isMisrouted tells whether a shard does not own all that the topology gives it.
+func isMisrouted(answer *wire.TopAnswer, err error) bool {
+	return wire.CodeOf(err) == wire.CodeMisrouted ||
+		slices.ContainsFunc(answer.Coverage.Missing, func(m wire.Missing) bool { return m.Code == wire.CodeMisrouted })
+}
+
+// ownEntries leaves out keys of partitions that are another shard's: while a partition moves, both may hold its rows.
+func ownEntries(s *cluster.Snapshot, eventType, shard string, entries []wire.TopEntry) []wire.TopEntry {
+	return slices.DeleteFunc(slices.Clone(entries), func(e wire.TopEntry) bool {
+		owner, _ := s.ShardOf(s.PartitionOf(eventType, e.Key))
+		return owner != shard
+	})
 }
 
 // rank sorts by count, then key, and keeps the first n.
