@@ -33,10 +33,17 @@ const softBytes = wire.MaxApplyBytes / 2
 // keptNames bounds the dictionary, in multiples of the rows of a flush: a larger one is begun anew.
 const keptNames = 4
 
-// dueIn returns how long it is until the next flush is due.
+// dueIn returns how long it is until the next flush is due. A lengthened interval pays only while events keep coming that share rows.
 func (p *pass) dueIn() time.Duration {
-	return p.pace.dueAfter(p.cells.count) - time.Since(p.started)
+	after := p.pace.dueAfter(p.cells.count)
+	if p.cells.count > 0 && time.Since(p.heard) >= p.quiet() {
+		after = min(after, p.pace.least)
+	}
+	return after - time.Since(p.started)
 }
+
+// quiet is how long no event has come when none is expected any more.
+func (p *pass) quiet() time.Duration { return p.pace.least / 2 }
 
 // turn takes note of a flush that has ended and starts the next if it is due.
 func (p *pass) turn() error {

@@ -154,6 +154,23 @@ func TestIntervalLengthensWhileFlushesAreSlow(t *testing.T) {
 	})
 }
 
+// TestSilenceEndsALongInterval: when no more events come there is nothing to gain from waiting.
+func TestSilenceEndsALongInterval(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(t, 1, "w1")
+		r.shard.setDelay(4 * time.Second)
+		w1 := r.start(t, "w1")
+		defer w1.stop()
+		r.feed("a", 60*time.Second)
+		if got := w1.metric(t, "flush_interval_seconds"); got < 14 {
+			t.Fatalf("got an interval of %v s while a flush takes 4 s, want 15", got)
+		}
+		if diff := r.settled(10*time.Second, nil); diff != "" { // one flush under way and one more
+			t.Error(diff)
+		}
+	})
+}
+
 func TestFlushesOfAShardAreBounded(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := newRig(t, 16, "w1")

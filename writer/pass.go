@@ -37,6 +37,7 @@ type pass struct {
 	rows   []wire.Row
 
 	pace    pace
+	heard   time.Time // when the last batch was read
 	started time.Time // when the last flush began
 	flight  *flight   // nil: none under way
 	pending int64     // events read since the last freeze
@@ -80,8 +81,7 @@ func phase(partition int, interval time.Duration) time.Duration {
 func (p *pass) consume() error {
 	for {
 		began := time.Now()
-		wait := min(max(p.dueIn(), p.read.Interval), p.pace.least)
-		chunk, err := p.readChunk(p.next, p.read.MaxBytes, wait)
+		chunk, err := p.readChunk(p.next, p.read.MaxBytes, p.patience())
 		if err != nil {
 			return err
 		}
@@ -102,8 +102,20 @@ func (p *pass) consume() error {
 	}
 }
 
+// patience is how long a read at the end of the log waits for a batch.
+func (p *pass) patience() time.Duration {
+	most := p.pace.least
+	if p.cells.count > 0 {
+		most = p.quiet()
+	}
+	return min(max(p.dueIn(), p.read.Interval), most)
+}
+
 // take counts the batches of a chunk, in order.
 func (p *pass) take(chunk *eventlog.Chunk) error {
+	if len(chunk.Records) > 0 {
+		p.heard = time.Now()
+	}
 	for i := range chunk.Records {
 		r := &chunk.Records[i]
 		if err := p.count(r); err != nil {
