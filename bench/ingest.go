@@ -1,0 +1,99 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/quipudb/quipu/load"
+)
+
+// Zipf load as the figures want it.
+const (
+	exponent   = 1.1
+	duplicates = 0.01
+	maxValue   = 1000
+)
+
+// measureIngest takes ingest_events_per_second: JSON over HTTP in batches of 1,000 with unique ids and values, flat out for a minute, keys
+// by Zipf's law. The clock runs from the first event until the last one can be read. Duplicates are sent and not counted in the figure.
+func measureIngest(ctx context.Context, b *bench) error {
+	source, err := load.NewGenerator(load.GeneratorConfig{
+		Type: typeIngest, Keys: either(b, 1_000_000, 200_000), Exponent: exponent, Duplicates: duplicates, MaxValue: maxValue,
+		Prefix: b.run + "-", Run: b.run, Seed: 1,
+	})
+	if err != nil {
+		return err
+	}
+	verifier, err := b.verifier()
+	if err != nil {
+		return err
+	}
+	defer verifier.Close()
+	before, begin := b.cpuTimes(), time.Now()
+	summary, err := b.load(ctx, load.Config{Duration: either(b, 60*time.Second, 8*time.Second)}, source)
+	if err != nil {
+		return err
+	}
+	expected, err := source.Expected()
+	if err != nil {
+		return err
+	}
+	readable, err := verifier.CatchUp(ctx, expected, summary.LastAck)
+	if err != nil {
+		return err
+	}
+	after := b.cpuTimes()
+	distinct, err := source.Distinct()
+	if err != nil {
+		return err
+	}
+	elapsed := readable.Sub(begin)
+	b.ingested = float64(distinct) / elapsed.Seconds()
+	b.say("%.0f events a second, acknowledged after %.1f s, readable after %.1f s; verifying", b.ingested, summary.Elapsed.Seconds(), elapsed.Seconds())
+	verified, err := verifier.Verify(ctx, expected, summary.LastAck)
+	if err != nil {
+		return fmt.Errorf("%w (%v)", err, verified.Differences)
+	}
+	b.results.add(figure{Name: "ingest_events_per_second", Value: b.ingested, Unit: "events/s", Target: atLeast(400_000), Note: fmt.Sprintf(
+		"%d distinct events of %d keys, each verified, in %.1f s until the last was readable", distinct, verified.Keys, elapsed.Seconds())})
+	b.results.value("ingest_acknowledged_per_second", summary.PerSecond(), "events/s", "duplicates included, until the last acknowledgement")
+	b.results.value("ingest_request_p50_ms", ms(summary.Latency.P50), "ms", "1,000 events each, 8 connections")
+	b.results.value("ingest_request_p99_ms", ms(summary.Latency.P99), "ms", "")
+	b.results.value("ingest_retries", float64(summary.Retries), "", "requests sent again")
+	b.tellCPU(before, after, distinct, elapsed)
+	return nil
+}
+
+// measureSingle takes single_posts_per_second: one event a request, 256 connections, flat out.
+func measureSingle(ctx context.Context, b *bench) error {
+	source, err := load.NewGenerator(load.GeneratorConfig{
+		Type: typeIngest, Exponent: exponent, Duplicates: duplicates, MaxValue: maxValue, Prefix: b.run + "s-", Run: b.run + "s", Batch: 1,
+	})
+	if err != nil {
+		return err
+	}
+	summary, err := b.load(ctx, load.Config{Connections: 256, Duration: either(b, 15*time.Second, 4*time.Second)}, source)
+	if err != nil {
+		return err
+	}
+	expected, err := source.Expected()
+	if err != nil {
+		return err
+	}
+	verifier, err := b.verifier()
+	if err != nil {
+		return err
+	}
+	defer verifier.Close()
+	if _, err := verifier.Verify(ctx, expected, summary.LastAck); err != nil {
+		return err
+	}
+	b.results.add(figure{
+		Name: "single_posts_per_second", Value: summary.PerSecond(), Unit: "requests/s", Target: atLeast(15_000),
+		Note: fmt.Sprintf("256 connections, p50 %.1f ms, p99 %.1f ms", ms(summary.Latency.P50), ms(summary.Latency.P99)),
+	})
+	return nil
+}
+
+func ms(d time.Duration) float64 { return float64(d.Microseconds()) / 1000 }
