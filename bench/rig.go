@@ -142,7 +142,7 @@ func (b *bench) load(ctx context.Context, cfg load.Config, source load.Source) (
 }
 
 func (b *bench) verifier() (*load.Verifier, error) {
-	return load.NewVerifier(load.VerifierConfig{URLs: []string{b.is.URLs["reader"]}, Parallel: 2})
+	return load.NewVerifier(load.VerifierConfig{URLs: []string{b.is.URLs["reader"]}, Parallel: 4})
 }
 
 // settle sends a source and waits until all of it is counted.

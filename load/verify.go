@@ -103,23 +103,26 @@ func (v *Verifier) Baseline(ctx context.Context, keys iter.Seq2[string, string])
 	return nil
 }
 
-// CatchUp waits until counts hold everything acknowledged up to an instant, as seen by so many of the expected keys as one
-// question takes, and returns when that was.
-func (v *Verifier) CatchUp(ctx context.Context, expected iter.Seq[Expectation], lastAck time.Time) (time.Time, error) {
-	keys := make([]asked, 0, keysPerAsk)
-	for e := range expected {
-		if keys = append(keys, asked{e.Type, e.Key}); len(keys) == keysPerAsk {
+// CatchUp waits until counts hold everything acknowledged up to an instant, and returns when that was seen. It asks for the first of the
+// given keys, so many that in all likelihood every partition has one of them.
+func (v *Verifier) CatchUp(ctx context.Context, keys iter.Seq2[string, string], lastAck time.Time) (time.Time, error) {
+	some := make([]asked, 0, catchUpKeys)
+	for eventType, key := range keys {
+		if some = append(some, asked{eventType, key}); len(some) == catchUpKeys {
 			break
 		}
 	}
-	if len(keys) == 0 {
+	if len(some) == 0 {
 		return time.Now(), nil
 	}
 	ctx, cancel := context.WithTimeout(ctx, v.cfg.CatchUp)
 	defer cancel()
-	_, err := v.patiently(ctx, keys, lastAck)
+	_, err := v.patiently(ctx, some, lastAck, closePause)
 	return time.Now(), err
 }
+
+// catchUpKeys: of 16 partitions the chance to miss one is 1 in 25,000.
+const catchUpKeys = 200
 
 // Verify waits until counts hold everything acknowledged up to lastAck and compares every expected key. The error wraps ErrDifferent,
 // ErrUnsure (nothing else is wrong, but outcomes are unknown), ErrNotReached, or is the reader's.
@@ -127,7 +130,7 @@ func (v *Verifier) Verify(ctx context.Context, expected iter.Seq[Expectation], l
 	begin := time.Now()
 	var result Verification
 	var err error
-	if result.CaughtUp, err = v.CatchUp(ctx, expected, lastAck); err != nil {
+	if result.CaughtUp, err = v.CatchUp(ctx, keysOf(expected), lastAck); err != nil {
 		return result, err
 	}
 	var mu sync.Mutex
@@ -146,6 +149,16 @@ func (v *Verifier) Verify(ctx context.Context, expected iter.Seq[Expectation], l
 		return result, fmt.Errorf("%d events: %w", result.Unknown, ErrUnsure)
 	}
 	return result, nil
+}
+
+func keysOf(expected iter.Seq[Expectation]) iter.Seq2[string, string] {
+	return func(yield func(string, string) bool) {
+		for e := range expected {
+			if !yield(e.Type, e.Key) {
+				return
+			}
+		}
+	}
 }
 
 func (v *Verifier) compare(result *Verification, e Expectation, c counted) {
@@ -182,7 +195,7 @@ func (v *Verifier) each(ctx context.Context, expected iter.Seq[Expectation], asO
 			for i, e := range chunk {
 				keys[i] = asked{e.Type, e.Key}
 			}
-			answers, err := v.patiently(ctx, keys, asOf)
+			answers, err := v.patiently(ctx, keys, asOf, longestPause)
 			for i := range answers {
 				got(chunk[i], answers[i])
 			}
@@ -208,13 +221,14 @@ func (v *Verifier) each(ctx context.Context, expected iter.Seq[Expectation], asO
 // Pauses between questions that have to be put again.
 const (
 	firstPause   = 20 * time.Millisecond
+	closePause   = 50 * time.Millisecond // where the time is measured
 	longestPause = time.Second
 )
 
 // patiently asks until the answer is complete up to an instant, or ctx ends.
-func (v *Verifier) patiently(ctx context.Context, keys []asked, asOf time.Time) ([]counted, error) {
+func (v *Verifier) patiently(ctx context.Context, keys []asked, asOf time.Time, longest time.Duration) ([]counted, error) {
 	var reached time.Time
-	for pause := firstPause; ; pause = min(longestPause, 2*pause) {
+	for pause := firstPause; ; pause = min(longest, 2*pause) {
 		answers, upTo, err := v.reader.ask(ctx, keys, 0)
 		if err == nil && upTo.After(asOf) {
 			return answers, nil
