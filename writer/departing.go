@@ -31,7 +31,7 @@ type flight struct {
 const softBytes = wire.MaxApplyBytes / 2
 
 // keptNames bounds the dictionary, in multiples of the rows of a flush: a larger one is begun anew.
-const keptNames = 4
+const keptNames = 2
 
 // dueIn returns how long it is until the next flush is due. A lengthened interval pays only while events keep coming that share rows.
 func (p *pass) dueIn() time.Duration {

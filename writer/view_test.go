@@ -49,3 +49,13 @@ func (v *view) Changed() <-chan struct{} {
 	defer v.mu.Unlock()
 	return v.changed
 }
+
+// describe names the cluster and the shard of all partitions.
+func (v *view) describe(clusterID string, shard cluster.Shard) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	next := *v.snapshot
+	next.Settings.ClusterID, next.Topology.Shards = clusterID, []cluster.Shard{shard}
+	next.Version++
+	v.snapshot = &next
+}
