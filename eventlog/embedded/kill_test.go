@@ -43,7 +43,7 @@ func appendUntilKilled(dir string) {
 // TestKillNine proves INV-2 for the embedded log: what a process acknowledged before it was killed is there afterwards.
 func TestKillNine(t *testing.T) {
 	dir := t.TempDir()
-	for round := range 6 {
+	for round := range 4 {
 		acknowledged := appendInChild(t, dir, 40+37*round)
 		cfg := config(dir)
 		cfg.SegmentBytes = 32 << 10

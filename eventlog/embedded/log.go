@@ -276,7 +276,7 @@ func (l *Log) Bounds(_ context.Context, partition int) (eventlog.Bounds, error) 
 	return eventlog.Bounds{Incarnation: l.id.Incarnation, First: p.first, Next: p.next, Bytes: p.fs.bytes()}, nil
 }
 
-// Trim frees whole segments below an offset; see eventlog.Trimmer.
+// Trim drops whole segments below an offset, and everything when the offset is the next one; see eventlog.Trimmer.
 func (l *Log) Trim(ctx context.Context, partition int, before uint64) error {
 	p, err := l.partition(partition)
 	if err != nil {

@@ -302,8 +302,7 @@ func (p *partition) trim(ctx context.Context, before uint64) error {
 	p.mu.Lock()
 	first, next := p.first, p.next
 	p.mu.Unlock()
-	before = min(before, next)
-	if before <= first {
+	if before = p.freeable(min(before, next), next); before <= first {
 		return nil
 	}
 	p.files.Lock()
@@ -319,6 +318,21 @@ func (p *partition) trim(ctx context.Context, before uint64) error {
 	p.first = before
 	p.cache.trim(before)
 	return nil
+}
+
+// freeable lowers a bound to where a segment ends: dropping part of one frees nothing, and what is kept may still serve a reader. Only
+// when nothing at all is needed the segment that is written goes too.
+func (p *partition) freeable(before, next uint64) uint64 {
+	if before == next {
+		return before
+	}
+	var end uint64
+	for _, info := range p.meta.current().Segments {
+		if !info.SealTime.IsZero() && info.MaxIndex < before {
+			end = info.MaxIndex + 1
+		}
+	}
+	return end
 }
 
 func (p *partition) close() error {
