@@ -103,8 +103,11 @@ func serverMeaning(number uint16) error {
 func connectionLost(err error) bool {
 	var network net.Error
 	return errors.Is(err, sqldriver.ErrBadConn) || errors.Is(err, driver.ErrInvalidConn) || errors.Is(err, io.EOF) ||
-		errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, net.ErrClosed) || errors.As(err, &network)
+		errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, net.ErrClosed) || errors.As(err, &network) || poolClosed(err)
 }
+
+// poolClosed tells whether a call came too late for its pool. database/sql has no exported error for it.
+func poolClosed(err error) bool { return err.Error() == "sql: database is closed" }
 
 // unknownUnlessRefused is meaning for a write that commits by itself: it is refused for certain only when the server said so,
 // or when it can't have been sent.
@@ -115,7 +118,7 @@ func unknownUnlessRefused(err error) error {
 	if e, ok := errors.AsType[*driver.MySQLError](err); ok && e.Number != numInterrupted {
 		return meaning(err)
 	}
-	if errors.Is(err, sqldriver.ErrBadConn) || notConnected(err) {
+	if errors.Is(err, sqldriver.ErrBadConn) || notConnected(err) || poolClosed(err) {
 		return meaning(err)
 	}
 	return fmt.Errorf("%w: %w", ErrUnknownOutcome, err)

@@ -35,9 +35,22 @@ func newMetrics(r prometheus.Registerer) (*metrics, error) {
 	if r == nil {
 		return m, nil
 	}
-	var errs []error
-	for _, c := range []prometheus.Collector{m.keyHits, m.keyMisses, m.retries, m.termChanges, m.timePartitions, m.minuteRows, m.coarseRows, m.applySeconds} {
-		errs = append(errs, r.Register(c))
+	for _, c := range []*prometheus.Counter{&m.keyHits, &m.keyMisses, &m.retries, &m.termChanges, &m.timePartitions, &m.minuteRows, &m.coarseRows} {
+		if err := registerOrReuse(r, c); err != nil {
+			return nil, err
+		}
 	}
-	return m, errors.Join(errs...)
+	return m, registerOrReuse(r, &m.applySeconds)
+}
+
+// registerOrReuse lets the primary of a shard be another one after a promotion: it goes on with the metrics of the first.
+func registerOrReuse[C prometheus.Collector](r prometheus.Registerer, c *C) error {
+	err := r.Register(*c)
+	if known, ok := errors.AsType[prometheus.AlreadyRegisteredError](err); ok {
+		if existing, same := known.ExistingCollector.(C); same {
+			*c = existing
+			return nil
+		}
+	}
+	return err
 }

@@ -1,0 +1,106 @@
+package shardproxy
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"slices"
+	"time"
+
+	"github.com/quipudb/quipu/cluster"
+	"github.com/quipudb/quipu/mysql"
+)
+
+// candidate is a database to read from.
+type candidate struct {
+	*database
+	stale bool // what it answers is older than the lag bound
+}
+
+// candidates lists the databases to read from in the order of trying them: replicas that keep up, in turn; the primary; then, for
+// stale data is better than none, replicas that don't keep up, the freshest first. Only healthy ones are listed.
+func (p *Proxy) candidates(all *databases) []candidate {
+	type lagging struct {
+		candidate
+		lag time.Duration
+	}
+	primaryUp := all.primary != nil && all.primary.health.Load().healthy
+	var fresh []candidate
+	var late []lagging
+	for _, d := range all.list {
+		if d.Role != cluster.Replica || !d.health.Load().healthy {
+			continue
+		}
+		lag, known := all.lagOf(d)
+		if !primaryUp {
+			lag, known = ageOf(d, p.cfg.Now()), true
+		}
+		if known && lag <= p.cfg.MaxLag {
+			fresh = append(fresh, candidate{database: d})
+		} else {
+			late = append(late, lagging{candidate{d, true}, lag})
+		}
+	}
+	if n := len(fresh); n > 1 {
+		first := int(p.turn.Add(1) % uint64(n))
+		fresh = append(fresh[first:n:n], fresh[:first]...)
+	}
+	if primaryUp {
+		fresh = append(fresh, candidate{database: all.primary})
+	}
+	slices.SortStableFunc(late, func(a, b lagging) int { return cmp.Compare(a.lag, b.lag) })
+	for _, l := range late {
+		fresh = append(fresh, l.candidate)
+	}
+	return fresh
+}
+
+// reading runs a read on the first candidate that can do it.
+func (p *Proxy) reading(ctx context.Context, read func(context.Context, *mysql.DB) error) (candidate, error) {
+	all := p.databases.Load()
+	if all == nil {
+		return candidate{}, errNotProbed
+	}
+	err := all.whyNone()
+	for _, c := range p.candidates(all) {
+		err = read(ctx, c.read)
+		if err == nil || !errors.Is(err, mysql.ErrUnavailable) || ctx.Err() != nil {
+			return c, err
+		}
+		c.probeSoon()
+		p.metrics.fallbacks.WithLabelValues(c.ID).Inc()
+		p.log.Warn("read failed, trying another database", "database", c.ID, "error", err)
+	}
+	return candidate{}, err
+}
+
+// whyNone returns why there may be no candidate: what keeps the primary away comes first.
+func (d *databases) whyNone() error {
+	if d.primary != nil {
+		if reason := d.primary.health.Load().reason; reason != nil {
+			return reason
+		}
+	}
+	for _, one := range d.list {
+		if reason := one.health.Load().reason; reason != nil {
+			return reason
+		}
+	}
+	return errNotProbed
+}
+
+// writing returns the primary. A missing answer to a probe does not keep calls away, the call itself will see; a verdict
+// that the database is the wrong one does.
+func (p *Proxy) writing() (*database, error) {
+	all := p.databases.Load()
+	switch {
+	case all == nil:
+		return nil, errNotProbed
+	case all.primary == nil:
+		return nil, errNoPrimary
+	}
+	if h := all.primary.health.Load(); !h.admitted {
+		return nil, h.reason
+	}
+	return all.primary, nil
+}

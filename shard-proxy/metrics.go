@@ -1,0 +1,139 @@
+package shardproxy
+
+import (
+	"strconv"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/promauto"
+
+	"github.com/quipudb/quipu/mysql"
+	"github.com/quipudb/quipu/wire"
+)
+
+type metrics struct {
+	calls      *prometheus.CounterVec
+	seconds    *prometheus.HistogramVec
+	running    *prometheus.GaugeVec
+	waiting    *prometheus.GaugeVec
+	refused    *prometheus.CounterVec
+	rows       prometheus.Counter
+	cachedKeys prometheus.Gauge
+	reads      *prometheus.CounterVec
+	fallbacks  *prometheus.CounterVec
+	healthy    *prometheus.GaugeVec
+	probes     *prometheus.CounterVec
+	lag        *prometheus.GaugeVec
+	asOf       *prometheus.GaugeVec
+	poolInUse  *prometheus.GaugeVec
+	poolOpen   *prometheus.GaugeVec
+	poolLimit  *prometheus.GaugeVec
+	poolWaited *prometheus.GaugeVec
+}
+
+func newMetrics(r prometheus.Registerer) *metrics {
+	f := promauto.With(r)
+	counter := func(name, help string, labels ...string) *prometheus.CounterVec {
+		return f.NewCounterVec(prometheus.CounterOpts{Name: "quipu_shard_proxy_" + name, Help: help}, labels)
+	}
+	gauge := func(name, help string, labels ...string) *prometheus.GaugeVec {
+		return f.NewGaugeVec(prometheus.GaugeOpts{Name: "quipu_shard_proxy_" + name, Help: help}, labels)
+	}
+	return &metrics{
+		calls: counter("calls_total", "Calls by problem code; ok if there was none.", "call", "code"),
+		seconds: f.NewHistogramVec(prometheus.HistogramOpts{
+			Name: "quipu_shard_proxy_call_seconds", Help: "Duration of calls.", Buckets: prometheus.ExponentialBuckets(0.0005, 2, 16),
+		}, []string{"call"}),
+		running:    gauge("running_count", "Calls that have a place in their class.", "class"),
+		waiting:    gauge("waiting_count", "Calls that wait for a place.", "class"),
+		refused:    counter("refused_total", "Calls refused because their class was full.", "class"),
+		rows:       f.NewCounter(prometheus.CounterOpts{Name: "quipu_shard_proxy_applied_rows_total", Help: "Rows of committed flushes."}),
+		cachedKeys: f.NewGauge(prometheus.GaugeOpts{Name: "quipu_shard_proxy_cached_keys_count", Help: "Key ids in memory."}),
+		reads:      counter("reads_total", "Answers by the database that gave them.", "database", "role", "stale"),
+		fallbacks:  counter("fallbacks_total", "Reads that a database could not do and that went on to another.", "database"),
+		healthy:    gauge("database_healthy", "Whether the database is used for reads: 1 or 0.", "database", "role"),
+		probes:     counter("probes_total", "Probes by outcome.", "database", "outcome"),
+		lag:        gauge("replica_lag_seconds", "How far a replica is behind.", "database"),
+		asOf:       gauge("as_of_seconds", "The oldest as-of of a database's partitions, seconds since 1970.", "database"),
+		poolInUse:  gauge("pool_in_use_count", "Connections in use.", "database", "pool"),
+		poolOpen:   gauge("pool_open_count", "Open connections.", "database", "pool"),
+		poolLimit:  gauge("pool_limit_count", "Most connections.", "database", "pool"),
+		poolWaited: gauge("pool_waited_seconds", "Time spent waiting for a connection, since the pool was made.", "database", "pool"),
+	}
+}
+
+func codeLabel(err error) string {
+	if err == nil {
+		return "ok"
+	}
+	if code := wire.CodeOf(err); code != "" {
+		return string(code)
+	}
+	return string(wire.CodeInternal)
+}
+
+func (m *metrics) called(call string, err error, took time.Duration) {
+	m.calls.WithLabelValues(call, codeLabel(err)).Inc()
+	m.seconds.WithLabelValues(call).Observe(took.Seconds())
+}
+
+func (m *metrics) applied(rows, cachedKeys int) {
+	m.rows.Add(float64(rows))
+	m.cachedKeys.Set(float64(cachedKeys))
+}
+
+func (m *metrics) read(from candidate, stale bool) {
+	m.reads.WithLabelValues(from.ID, string(from.Role), strconv.FormatBool(stale)).Inc()
+}
+
+// probed takes a verdict, and looks at the pools on the way.
+func (m *metrics) probed(d *database, h *health, err error) {
+	up, outcome := 0.0, "ok"
+	if h.healthy {
+		up = 1
+	}
+	if err != nil {
+		outcome = string(codeOf(err))
+	}
+	m.healthy.WithLabelValues(d.ID, string(d.Role)).Set(up)
+	m.probes.WithLabelValues(d.ID, outcome).Inc()
+	if h.last != nil {
+		first, oldest := true, int64(0)
+		for _, at := range h.last.AsOf {
+			if first || at < oldest {
+				oldest, first = at, false
+			}
+		}
+		m.asOf.WithLabelValues(d.ID).Set(float64(oldest) / 1000)
+	}
+	m.pool(d.ID, "read", d.read)
+	m.pool(d.ID, "monitor", d.monitor)
+	if d.primary != nil {
+		m.pool(d.ID, "apply", d.primary.DB())
+	}
+}
+
+// lags shows a replica's lag only while it is known.
+func (m *metrics) lags(database string, of func() (time.Duration, bool)) {
+	lag, known := of()
+	if !known {
+		m.lag.DeleteLabelValues(database)
+		return
+	}
+	m.lag.WithLabelValues(database).Set(lag.Seconds())
+}
+
+func (m *metrics) pool(database, pool string, db *mysql.DB) {
+	s := db.PoolStats()
+	m.poolInUse.WithLabelValues(database, pool).Set(float64(s.InUse))
+	m.poolOpen.WithLabelValues(database, pool).Set(float64(s.OpenConnections))
+	m.poolLimit.WithLabelValues(database, pool).Set(float64(s.MaxOpenConnections))
+	m.poolWaited.WithLabelValues(database, pool).Set(s.WaitDuration.Seconds())
+}
+
+// forget drops the series of a database that is no longer used.
+func (m *metrics) forget(database string) {
+	for _, gauges := range []*prometheus.GaugeVec{m.healthy, m.lag, m.asOf, m.poolInUse, m.poolOpen, m.poolLimit, m.poolWaited} {
+		gauges.DeletePartialMatch(prometheus.Labels{"database": database})
+	}
+}

@@ -1,0 +1,87 @@
+package shardproxy
+
+import (
+	"context"
+	"errors"
+	"strconv"
+
+	"github.com/labstack/echo/v4"
+
+	"github.com/quipudb/quipu/mysql"
+	"github.com/quipudb/quipu/wire"
+)
+
+// serveApply applies a flush. It enters its class before it reads the body, so that no more bodies are held than are worked on.
+func (p *Proxy) serveApply(ctx context.Context, c echo.Context) error {
+	if got := c.Request().Header.Get(echo.HeaderContentType); got != wire.ApplyType {
+		return wire.NewProblem(wire.CodeMediaType, "content type is %q, want %s", got, wire.ApplyType)
+	}
+	within := p.flushes
+	if size := c.Request().ContentLength; size >= 0 && size <= smallApply {
+		within = p.small
+	}
+	if err := within.enter(ctx); err != nil {
+		return err
+	}
+	defer within.leave()
+	body, err := readBody(c, wire.MaxApplyBytes)
+	if err != nil {
+		return err
+	}
+	request, err := wire.DecodeApply(body)
+	if err != nil {
+		return err
+	}
+	if named := c.QueryParam("partition"); named != "" && named != strconv.Itoa(request.Partition) {
+		return wire.NewProblem(wire.CodeBadRequest, "the body is for partition %d, the address for %s", request.Partition, named).WithField("partition")
+	}
+	answer, err := p.apply(ctx, request)
+	if err != nil {
+		return err
+	}
+	return sendJSON(c, answer)
+}
+
+func (p *Proxy) apply(ctx context.Context, r *wire.ApplyRequest) (*wire.ApplyAnswer, error) {
+	d, err := p.writing()
+	if err != nil {
+		return nil, err
+	}
+	err = d.primary.Apply(ctx, &mysql.ApplyRequest{
+		Partition: r.Partition, Epoch: r.Epoch, Expected: r.Expected, Next: r.Next, WindowFrom: r.WindowFrom, AsOf: r.AsOf,
+		Incarnation: r.Incarnation, Checksum: r.Checksum, Rows: r.Rows,
+	})
+	if err != nil {
+		d.suspect(err)
+		return nil, err
+	}
+	p.metrics.applied(len(r.Rows), d.primary.CachedKeys())
+	return &wire.ApplyAnswer{NextOffset: r.Next, Rows: len(r.Rows)}, nil
+}
+
+// suspect has a database probed soon if a call failed for its absence.
+func (d *database) suspect(err error) {
+	if errors.Is(err, mysql.ErrUnavailable) || errors.Is(err, mysql.ErrUnknownOutcome) {
+		d.probeSoon()
+	}
+}
+
+// maxOwnerBytes bounds the name of a writer.
+const maxOwnerBytes = 255
+
+func (p *Proxy) claim(ctx context.Context, r *wire.ClaimRequest) (*wire.Checkpoint, error) {
+	if r.Owner == "" || len(r.Owner) > maxOwnerBytes {
+		return nil, wire.NewProblem(wire.CodeBadRequest, "owner has %d bytes, must be 1 to %d", len(r.Owner), maxOwnerBytes).WithField("owner")
+	}
+	d, err := p.writing()
+	if err != nil {
+		return nil, err
+	}
+	claimed, err := d.primary.Claim(ctx, r.Partition, r.Owner, r.MinEpoch)
+	if err != nil {
+		d.suspect(err)
+		return nil, err
+	}
+	out := checkpointOf(claimed)
+	return &out, nil
+}
