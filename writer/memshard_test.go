@@ -81,7 +81,7 @@ func (s *memShard) Claim(_ context.Context, r wire.ClaimRequest) (*wire.Checkpoi
 }
 
 func (s *memShard) Apply(ctx context.Context, r *wire.ApplyRequest) (*wire.ApplyAnswer, error) {
-	before, after, delay, linger := s.arrive(r.Partition)
+	delay, linger, before, after := s.arrive(r.Partition)
 	defer s.leave(r.Partition)
 	if linger > 0 {
 		copied := *r
@@ -120,7 +120,7 @@ func (s *memShard) Apply(ctx context.Context, r *wire.ApplyRequest) (*wire.Apply
 	return &wire.ApplyAnswer{NextOffset: r.Next, Rows: len(r.Rows)}, nil
 }
 
-func (s *memShard) arrive(p int) (before, after error, delay, linger time.Duration) {
+func (s *memShard) arrive(p int) (delay, linger time.Duration, before, after error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.numCalls++
@@ -140,7 +140,7 @@ func (s *memShard) arrive(p int) (before, after error, delay, linger time.Durati
 	if s.linger != nil {
 		linger = s.linger(s.numCalls)
 	}
-	return before, after, delay, linger
+	return delay, linger, before, after
 }
 
 func (s *memShard) leave(p int) {

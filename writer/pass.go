@@ -66,7 +66,7 @@ func (p *pass) run() error {
 	p.counting = true
 	p.started = time.Now().Add(-phase(p.partition, p.flush.Interval))
 	err := p.consume()
-	if err != nil && errors.Is(err, p.soft.Err()) {
+	if stop := p.soft.Err(); stop != nil && errors.Is(err, stop) {
 		return p.finish()
 	}
 	return err
