@@ -123,7 +123,7 @@ func TestBadFilesNameLineAndSetting(t *testing.T) {
 
 		"out of range":       {"http:\n  drain: 11m\n", `2: http.drain: must be from 0s to 10m, is 11m`},
 		"below range":        {"ingest:\n  max_body: 1B\n", `2: ingest.max_body: must be from 1KiB to 64MiB, is 1B`},
-		"number below range": {"shard_proxy:\n  read_pool: 0\n", `2: shard_proxy.read_pool: must be from 1 to 1000, is 0`},
+		"number below range": {"shard_proxy:\n  read_connections: 0\n", `2: shard_proxy.read_connections: must be from 1 to 1000, is 0`},
 		"not one of":         {"log:\n  level: warning\n", `2: log.level: must be one of debug, info, warn, error, is "warning"; did you mean warn?`},
 		"address":            {"reader:\n  listen: 127.0.0.1\n", `2: reader.listen: must be host:port, is "127.0.0.1"`},
 		"port":               {"reader:\n  listen: 127.0.0.1:http\n", `2: reader.listen: must be host:port with a port from 1 to 65535, is "127.0.0.1:http"`},
@@ -181,7 +181,7 @@ func TestBadEnvironmentAndFlags(t *testing.T) {
 		want     string
 	}{
 		"environment":        {environ: []string{"QUIPU_INGEST_MAX_BODY=8"}, want: `environment QUIPU_INGEST_MAX_BODY: ingest.max_body: "8" lacks a unit`},
-		"environment, range": {environ: []string{"QUIPU_SHARD_PROXY_READ_POOL=0"}, want: `environment QUIPU_SHARD_PROXY_READ_POOL: shard_proxy.read_pool: must be from 1 to 1000, is 0`},
+		"environment, range": {environ: []string{"QUIPU_SHARD_PROXY_READ_CONNECTIONS=0"}, want: `environment QUIPU_SHARD_PROXY_READ_CONNECTIONS: shard_proxy.read_connections: must be from 1 to 1000, is 0`},
 		"environment, list":  {environ: []string{"QUIPU_AUTH_TOKENS=[{nam: a}]"}, want: `environment QUIPU_AUTH_TOKENS: auth.tokens[0].nam: unknown setting; did you mean name?`},
 		"flag":               {override: config.Override{Path: "log.level", Value: "loud", Flag: "--log-level"}, want: `flag --log-level: log.level: must be one of`},
 		"flag, unknown":      {override: config.Override{Path: "log.levle", Value: "info", Flag: "--set"}, want: `flag --set: log.levle: unknown setting; did you mean log.level?`},

@@ -53,16 +53,20 @@ type ClusterProxy struct {
 
 // ShardProxy configures the guard of one shard.
 type ShardProxy struct {
-	Listen       string        `yaml:"listen"`
-	Advertise    string        `yaml:"advertise"`
-	Shard        string        `yaml:"shard"`
-	MaxLag       time.Duration `yaml:"max_lag" range:"10ms..1d"`
-	ApplyPool    int           `yaml:"apply_pool" range:"1..64"`
-	ReadPool     int           `yaml:"read_pool" range:"1..1000"`
-	ApplyTimeout time.Duration `yaml:"apply_timeout" range:"100ms..5m"`
-	PointTimeout time.Duration `yaml:"point_timeout" range:"10ms..5m"`
-	ScanTimeout  time.Duration `yaml:"scan_timeout" range:"10ms..5m"`
-	DatabaseTLS  string        `yaml:"database_tls" oneof:"off verify"`
+	Listen            string        `yaml:"listen"`
+	Advertise         string        `yaml:"advertise"`
+	Shard             string        `yaml:"shard"`
+	MaxLag            time.Duration `yaml:"max_lag" range:"10ms..1d"`
+	ApplyTimeout      time.Duration `yaml:"apply_timeout" range:"100ms..5m"`
+	PointTimeout      time.Duration `yaml:"point_timeout" range:"10ms..5m"`
+	ScanTimeout       time.Duration `yaml:"scan_timeout" range:"10ms..5m"`
+	ApplyConnections  int           `yaml:"apply_connections" range:"1..64"`
+	ReadConnections   int           `yaml:"read_connections" range:"1..1000"`
+	CachedKeys        int           `yaml:"cached_keys" range:"1000..100000000"`
+	ProbeInterval     time.Duration `yaml:"probe_interval" range:"50ms..1m"`
+	ProbeTimeout      time.Duration `yaml:"probe_timeout" range:"50ms..1m"`
+	PartitionInterval time.Duration `yaml:"partition_interval" range:"1s..1h"`
+	DatabaseTLS       string        `yaml:"database_tls" oneof:"off verify"`
 }
 
 // Reader configures the role that answers questions.

@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"errors"
+	"path/filepath"
 
 	"github.com/spf13/cobra"
 
@@ -19,10 +20,12 @@ func newIngestCommand(s *settings) *cobra.Command {
 	c := &cobra.Command{
 		Use:   "ingest",
 		Short: "Run the role that takes events in and keeps the log",
-		Long: `Runs the role that takes events in: POST /v1/events checks them, routes each to its partition and answers 202 once they are in the
-event log and flushed to disk. It keeps the log in its data folder and serves it to the writers. One process of a cluster runs it.
+		Long: `Runs the role that takes events in: POST /v1/events checks them, routes each to its
+partition and answers 202 once they are in the event log and flushed to disk. It keeps the
+log in its data folder and serves it to the writers. One process of a cluster runs it.
 
-Damage to the log other than a torn end, which was never acknowledged, keeps it from starting: it names the file and the byte.
+Damage to the log other than a torn end, which was never acknowledged, keeps it from
+starting: it names the file and the byte.
 
 Settings: the section ingest.`,
 		Example: `  quipu ingest --config /etc/quipu/quipu.yaml
@@ -78,7 +81,9 @@ func (h *host) ingestConfig(log ingest.Log, fingerprinter event.Fingerprinter) i
 	}
 	proxies := proxyclient.New(proxyclient.Config{URLs: h.urls(cluster.RoleClusterProxy), Client: h.calls, Registerer: h.registry})
 	return ingest.Config{
-		Log: log, Registry: h.zk, Checkpoints: checkpoints{proxies}, Types: h.directory.EventTypes, Fingerprinter: fingerprinter,
+		Log:         log,
+		Registry:    &confirmedLog{registry: h.zk, file: filepath.Join(h.cfg.Cluster.DataDir, "counted-log"), clusterID: h.directory.Snapshot().Settings.ClusterID, log: h.log},
+		Checkpoints: checkpoints{proxies}, Types: h.directory.EventTypes, Fingerprinter: fingerprinter,
 		MaxBody: int64(cfg.MaxBody), MaxEvents: cfg.MaxEvents, MaxInFlight: int64(cfg.MaxInFlight), AcceptAhead: cfg.AcceptAhead,
 		CommitDelay: cfg.CommitDelay, CommitBytes: int(cfg.CommitSize), Window: h.cfg.Cluster.Window, WindowMaxIDs: cfg.WindowMaxIDs,
 		IdempotencyMax: cfg.IdempotencyMax, Retention: retention, TrimInterval: cfg.TrimInterval, AppendTimeout: cfg.AppendTimeout,

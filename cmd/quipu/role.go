@@ -88,6 +88,6 @@ func runRole(c *cobra.Command, cfg *config.Effective, p post, build func(context
 // roleCommands lists the commands that run a role.
 func roleCommands(s *settings) []*cobra.Command {
 	return []*cobra.Command{
-		newIngestCommand(s), newWriterCommand(s), newClusterProxyCommand(s), newReaderCommand(s),
+		newIngestCommand(s), newWriterCommand(s), newClusterProxyCommand(s), newShardProxyCommand(s), newReaderCommand(s),
 	}
 }

@@ -127,7 +127,7 @@ func TestSignals(t *testing.T) {
 func awaitInFlight(t *testing.T, listen string) {
 	t.Helper()
 	testkit.Eventually(t, startTimeout, func() error {
-		_, body := fetch(t, http.MethodGet, "http://"+listen+"/metrics", "")
+		_, body := fetch(t, "", http.MethodGet, "http://"+listen+"/metrics", "")
 		if !strings.Contains(body, "quipu_cluster_proxy_http_in_flight_requests 2") {
 			return fmt.Errorf("the request is not served yet")
 		}
