@@ -190,16 +190,15 @@ func TestRolesServeWhileZooKeeperIsAway(t *testing.T) {
 	if got := quipu(t, environ, "cluster", "init", "--topology", writeFile(t, "topology.yaml", topologyText)); got.code != exitDone {
 		t.Fatal(got)
 	}
-	listen := freeAddress(t)
-	for _, away := range []bool{false, true} {
-		if away {
-			if err := server.Kill(); err != nil {
-				t.Fatal(err)
-			}
-		}
+	ready := func(role string, away bool) {
+		t.Helper()
+		listen := freeAddress(t)
 		ctx, cancel := context.WithCancel(t.Context())
+		defer cancel()
 		done := make(chan outcome, 1)
-		go func() { done <- quipuIn(ctx, environ, "", "cluster-proxy", "--listen", listen) }()
+		go func() {
+			done <- quipuIn(ctx, environ, "", role, "--listen", listen, "--set", "cluster.member_id="+role)
+		}()
 		testkit.Eventually(t, startTimeout, func() error {
 			resp, err := http.Get("http://" + listen + "/readyz")
 			if err != nil {
@@ -207,15 +206,22 @@ func TestRolesServeWhileZooKeeperIsAway(t *testing.T) {
 			}
 			defer resp.Body.Close()
 			if resp.StatusCode != http.StatusOK {
-				return fmt.Errorf("got status %d with ZooKeeper away: %t", resp.StatusCode, away)
+				return fmt.Errorf("%s: got status %d with ZooKeeper away: %t", role, resp.StatusCode, away)
 			}
 			return nil
 		})
 		cancel()
 		if got := <-done; got.code != exitDone {
-			t.Errorf("got %+v with ZooKeeper away: %t", got, away)
+			t.Errorf("%s: got %+v with ZooKeeper away: %t", role, got, away)
 		}
 	}
+	ready("cluster-proxy", false)
+	ready("ingest", false)
+	if err := server.Kill(); err != nil {
+		t.Fatal(err)
+	}
+	ready("cluster-proxy", true)
+	ready("ingest", true)
 }
 
 func TestRolesRefuseWhatCanNotWork(t *testing.T) {
