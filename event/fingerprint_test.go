@@ -14,8 +14,16 @@ func TestFingerprintFramingIsUnambiguous(t *testing.T) {
 	f := newFingerprinter(t)
 	seen := map[uint64][3]string{}
 	for _, id := range [][3]string{
-		{"a", "b", "c"}, {"ab", "", "c"}, {"a", "bc", ""}, {"", "ab", "c"}, {"a", "", "bc"}, {"abc", "", ""}, {"", "", "abc"},
-		{"a", "b\x00", "c"}, {"a", "b", "\x00c"}, {"", "", ""},
+		{"a", "b", "c"},
+		{"ab", "", "c"},
+		{"a", "bc", ""},
+		{"", "ab", "c"},
+		{"a", "", "bc"},
+		{"abc", "", ""},
+		{"", "", "abc"},
+		{"a", "b\x00", "c"},
+		{"a", "b", "\x00c"},
+		{"", "", ""},
 	} {
 		h := f.Fingerprint(id[0], id[1], id[2])
 		if other, ok := seen[h]; ok {

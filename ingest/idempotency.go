@@ -13,8 +13,8 @@ import (
 // maxIdempotencyKey bounds an Idempotency-Key.
 const maxIdempotencyKey = 255
 
-// seenKeys remembers which body came with which Idempotency-Key, the most recent ones, to notice a key that is used for two bodies.
-// Safe for concurrent use.
+// seenKeys remembers which body came with which Idempotency-Key, the most recent ones since the start, to notice a key that is used for
+// two bodies. That a retry counts once does not depend on it: ids derive from key, place and bytes alone. Safe for concurrent use.
 type seenKeys struct {
 	bodies *lru.Cache[string, xxh3.Uint128]
 }

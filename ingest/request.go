@@ -33,11 +33,15 @@ func newRequest() *request {
 	return &request{done: make(chan struct{}, 1), timer: t}
 }
 
-// maxPooledBytes bounds what a pooled request may keep.
-const maxPooledBytes = 4 << 20
+// maxPooledBytes and maxPooledEvents bound what a pooled request may keep.
+const (
+	maxPooledBytes  = 4 << 20
+	maxPooledEvents = 16 << 10
+)
 
 func (r *request) reusable() bool {
-	return cap(r.body) <= maxPooledBytes && cap(r.parser.arena) <= maxPooledBytes && cap(r.parser.ids) <= maxPooledBytes
+	return cap(r.body) <= maxPooledBytes && cap(r.answer) <= maxPooledBytes && cap(r.parser.arena) <= maxPooledBytes &&
+		cap(r.parser.ids) <= maxPooledBytes && cap(r.parser.entries) <= maxPooledEvents
 }
 
 // split sorts the entries by partition, keeping their order within one.

@@ -52,6 +52,9 @@ func (l *Log) Open(ctx context.Context) (err error) {
 	if err := os.MkdirAll(l.cfg.Dir, 0o755); err != nil {
 		return fmt.Errorf("make log directory: %w", err)
 	}
+	if err := syncDir(filepath.Dir(filepath.Clean(l.cfg.Dir))); err != nil {
+		return fmt.Errorf("flush the directory above the log: %w", err)
+	}
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, l.release())
@@ -68,6 +71,9 @@ func (l *Log) Open(ctx context.Context) (err error) {
 	}
 	if err = l.openPartitions(ctx); err != nil {
 		return err
+	}
+	if err = syncDir(l.cfg.Dir); err != nil { // the partitions' folders may be new
+		return fmt.Errorf("flush log directory: %w", err)
 	}
 	if err = l.forgetClean(); err != nil {
 		return err
