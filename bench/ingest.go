@@ -30,8 +30,13 @@ func measureIngest(ctx context.Context, b *bench) error {
 		return err
 	}
 	defer verifier.Close()
+	length := either(b, 60*time.Second, 8*time.Second)
 	before, begin := b.cpuTimes(), time.Now()
-	summary, err := b.load(ctx, load.Config{Duration: either(b, 60*time.Second, 8*time.Second)}, source)
+	var summary load.Summary
+	err = b.profiled(ctx, "ingest", length, func(ctx context.Context) (err error) {
+		summary, err = b.load(ctx, load.Config{Connections: b.options.connections, Duration: length}, source)
+		return err
+	})
 	if err != nil {
 		return err
 	}
@@ -58,7 +63,7 @@ func measureIngest(ctx context.Context, b *bench) error {
 	b.results.add(figure{Name: "ingest_events_per_second", Value: b.ingested, Unit: "events/s", Target: atLeast(400_000), Note: fmt.Sprintf(
 		"%d distinct events of %d keys, each verified, in %.1f s until the last was readable", distinct, verified.Keys, elapsed.Seconds())})
 	b.results.value("ingest_acknowledged_per_second", summary.PerSecond(), "events/s", "duplicates included, until the last acknowledgement")
-	b.results.value("ingest_request_p50_ms", ms(summary.Latency.P50), "ms", "1,000 events each, 8 connections")
+	b.results.value("ingest_request_p50_ms", ms(summary.Latency.P50), "ms", fmt.Sprintf("1,000 events each, %d connections", b.options.connections))
 	b.results.value("ingest_request_p99_ms", ms(summary.Latency.P99), "ms", "")
 	b.results.value("ingest_retries", float64(summary.Retries), "", "requests sent again")
 	b.tellCPU(before, after, distinct, elapsed)
@@ -73,7 +78,12 @@ func measureSingle(ctx context.Context, b *bench) error {
 	if err != nil {
 		return err
 	}
-	summary, err := b.load(ctx, load.Config{Connections: 256, Duration: either(b, 15*time.Second, 4*time.Second)}, source)
+	length := either(b, 15*time.Second, 4*time.Second)
+	var summary load.Summary
+	err = b.profiled(ctx, "single", length, func(ctx context.Context) (err error) {
+		summary, err = b.load(ctx, load.Config{Connections: 256, Duration: length}, source)
+		return err
+	})
 	if err != nil {
 		return err
 	}

@@ -4,7 +4,7 @@
 // process, so that the load's cost counts against the figures, and verifies every count. What each figure means is said where it is
 // taken; its target is beside it in the table. A missed target is no failure; a wrong count is.
 //
-//	go run ./bench [-quick] [-only ingest,freshness] [-set section.key=value]
+//	go run ./bench [-quick] [-only ingest,freshness] [-set section.key=value] [-profiles folder]
 //
 // make bench takes at most ten minutes, make bench-quick at most one.
 package main
@@ -31,6 +31,9 @@ type options struct {
 	dir     string
 	sets    []string
 	verbose bool
+
+	connections int // of the ingest load
+	profiles    string
 }
 
 // measure is one thing that is measured. They run in this order, on one cluster.
@@ -96,12 +99,17 @@ func parse(args []string) (options, error) {
 		o.sets = append(o.sets, text)
 		return nil
 	})
+	f.IntVar(&o.connections, "connections", 8, "connections of the ingest load")
+	f.StringVar(&o.profiles, "profiles", "", "folder for CPU profiles of every role under the loads")
 	f.BoolVar(&o.verbose, "v", false, "tell what the launcher does, and progress each second")
 	if err := f.Parse(args); err != nil {
 		return o, err
 	}
 	if f.NArg() > 0 {
 		return o, fmt.Errorf("unexpected argument %q", f.Arg(0))
+	}
+	if o.profiles != "" {
+		o.sets = append(o.sets, "http.profiles=true")
 	}
 	if only != "" {
 		o.only = strings.Split(only, ",")

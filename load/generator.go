@@ -110,8 +110,12 @@ func (g *Generator) Fill(p *Parcel) error {
 	if g.cfg.WithTime {
 		now = time.Now().UnixMilli()
 	}
-	for n := first; n < end; n++ {
-		p.AddFunc(func(dst []byte) []byte { return g.appendEvent(dst, g.event(n), now) })
+	p.drawn = p.drawn[:0]
+	for n := first; n < end; n++ { // apart from what follows: see Rank
+		p.drawn = append(p.drawn, g.event(n))
+	}
+	for _, e := range p.drawn {
+		p.AddFunc(func(dst []byte) []byte { return g.appendEvent(dst, e, now) })
 	}
 	return nil
 }

@@ -34,6 +34,7 @@ type Parcel struct {
 	client.Batch
 
 	number uint64        // of a generated block
+	drawn  []generated   // of it
 	events []event.Event // of a replayed batch
 }
 
