@@ -92,7 +92,7 @@ func (s *Server) finish(c echo.Context, id string, err error, took time.Duration
 	status := c.Response().Status
 	req := c.Request()
 	s.metrics.observe(c.Path(), req.Method, status, took)
-	failed := status >= 500
+	failed := status >= 500 && c.Path() != readyPath // a probe that says no is an answer
 	slow := took >= s.cfg.SlowRequest && c.QueryParam("wait") == ""
 	if !failed && !slow {
 		return
@@ -101,7 +101,7 @@ func (s *Server) finish(c echo.Context, id string, err error, took time.Duration
 		s.unlogged.Add(1)
 		return
 	}
-	attrs := []any{"method", req.Method, "path", c.Path(), "status", status, "took", took, "request_id", id}
+	attrs := []any{"method", req.Method, "path", c.Path(), "status", status, "seconds", took.Seconds(), "request_id", id}
 	if n := s.unlogged.Swap(0); n > 0 {
 		attrs = append(attrs, "not_logged_before", n)
 	}

@@ -86,7 +86,7 @@ func TestProfilesAreServedOnlyWhenAskedFor(t *testing.T) {
 
 func TestFailuresAreLoggedAndTheRestIsNot(t *testing.T) {
 	var log lockedBuffer
-	f := start(t, httpserver.Config{Logger: slog.New(slog.NewJSONHandler(&log, nil)), SlowRequest: time.Nanosecond}, func(e *echo.Echo) {
+	f := start(t, httpserver.Config{Logger: slog.New(slog.NewJSONHandler(&log, nil)), SlowRequest: time.Nanosecond, Ready: func(context.Context) error { return errors.New("not yet") }}, func(e *echo.Echo) {
 		e.GET("/fail", func(echo.Context) error {
 			return wire.NewProblem(wire.CodeUnavailable, "down").WithCause(errors.New("dial refused"))
 		})
@@ -94,10 +94,11 @@ func TestFailuresAreLoggedAndTheRestIsNot(t *testing.T) {
 		e.GET("/fine", func(c echo.Context) error { return c.NoContent(http.StatusOK) })
 	})
 	for path, want := range map[string][]string{
-		"/fail":         {"request failed", "down", `"status":503`, "request_id"},
-		"/panic":        {"handler panicked", "out of cheese", "observe_test.go"},
-		"/fine":         {"slow request", `"took"`},
-		"/fine?wait=5s": nil,
+		"/fail":          {"request failed", "down", `"status":503`, "request_id"},
+		"/panic":         {"handler panicked", "out of cheese", "observe_test.go"},
+		"/fine":          {"slow request", `"seconds"`},
+		"/fine?wait=5s":  nil,
+		"/readyz?wait=0": nil,
 	} {
 		log.Reset()
 		f.get(path)

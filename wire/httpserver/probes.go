@@ -22,11 +22,13 @@ const (
 	retryAfterUnready = time.Second
 )
 
+const readyPath = "/readyz"
+
 // registerProbes adds what load balancers and monitoring ask. /healthz and /readyz are open to anybody, for load balancers hold no
 // tokens and the answers tell no counts; /metrics wants the scope read once tokens are configured.
 func (s *Server) registerProbes(e *echo.Echo) {
 	e.GET("/healthz", s.healthz)
-	e.GET("/readyz", s.readyz)
+	e.GET(readyPath, s.readyz)
 	metrics := promhttp.HandlerFor(s.cfg.Registry, promhttp.HandlerOpts{
 		Timeout: metricsTimeout, MaxRequestsInFlight: metricsInFlight, Registry: s.cfg.Registry,
 	})
