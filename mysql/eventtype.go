@@ -7,21 +7,13 @@ import (
 	"github.com/quipudb/quipu/event"
 )
 
-// maxTypes bounds the types of a shard: their ids are small integers.
-const maxTypes = 60_000
-
 // typeID returns the id of an event type and makes one if the shard meets it for the first time.
 func (p *Primary) typeID(ctx context.Context, g *generation, name string) (uint16, error) {
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	if id, ok := g.types[name]; ok {
+	if id, ok := g.typeID(name); ok {
 		return id, nil
 	}
 	if !event.ValidTypeName(name) {
 		return 0, fmt.Errorf("event type %.80q has an invalid name: %w", name, ErrUnapplicable)
-	}
-	if len(g.types) >= maxTypes {
-		return 0, fmt.Errorf("event type %s would be number %d: %w", name, maxTypes+1, ErrUnapplicable)
 	}
 	if err := p.ensureType(ctx, name); err != nil {
 		return 0, err
@@ -30,8 +22,17 @@ func (p *Primary) typeID(ctx context.Context, g *generation, name string) (uint1
 	if err := p.db.sql.GetContext(ctx, &id, "SELECT id FROM event_types WHERE name = ?", name); err != nil {
 		return 0, fmt.Errorf("read event type %s: %w", name, meaning(err))
 	}
+	g.mu.Lock()
+	defer g.mu.Unlock()
 	g.types[name] = id
 	return id, nil
+}
+
+func (g *generation) typeID(name string) (id uint16, ok bool) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	id, ok = g.types[name]
+	return id, ok
 }
 
 // ensureType writes what the registry knows of a type. The log is the truth and the registry may lag: a type that it does not

@@ -38,8 +38,6 @@ type Primary struct {
 	metrics *metrics
 	current atomic.Pointer[generation]
 	ranges  timeRanges
-
-	loading sync.Mutex // one loads a generation, the others wait
 }
 
 // NewPrimary does no I/O.
@@ -88,11 +86,6 @@ func (p *Primary) generation(ctx context.Context) (*generation, error) {
 	if g := p.current.Load(); g != nil {
 		return g, nil
 	}
-	p.loading.Lock()
-	defer p.loading.Unlock()
-	if g := p.current.Load(); g != nil {
-		return g, nil
-	}
 	var state struct {
 		ClusterID string `db:"cluster_id"`
 		ShardID   string `db:"shard_id"`
@@ -110,7 +103,11 @@ func (p *Primary) generation(ctx context.Context) (*generation, error) {
 		return nil, fmt.Errorf("make key cache: %w", err)
 	}
 	g := &generation{term: state.Term, keys: keys, types: map[string]uint16{}}
-	p.current.Store(g)
+	if !p.current.CompareAndSwap(nil, g) {
+		if other := p.current.Load(); other != nil {
+			return other, nil
+		}
+	}
 	return g, nil
 }
 

@@ -8,6 +8,9 @@ type segment struct {
 	from, to int64 // minutes
 }
 
+// maxSegments is the most that divide returns: minutes, hours, days, hours, minutes.
+const maxSegments = 5
+
 var resolutionNames = map[resolution]string{perMinute: "minute", perHour: "hour", perDay: "day"}
 
 // divide says which table answers which part of [from, to): the coarsest that fits the step, is complete there and whose

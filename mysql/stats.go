@@ -91,15 +91,15 @@ func (d *DB) statsOfOne(ctx context.Context, r *StatsRequest) (*StatsAnswer, err
 		return nil, meaning(err)
 	}
 	defer conn.Close()
-	marks := d.marks.Load()
-	for attempt := 1; ; attempt++ {
-		if marks == nil {
-			marks = &watermarks{}
-		}
-		segments := divide(r.From, r.To, r.Step, *marks)
+	for range maxAttempts {
+		marks := d.marks.Load()
+		var segments []segment
 		q := headerQuery(r.Keys)
-		for _, s := range segments {
-			q.add(rowsQuery(r, s, "m.key_id = (SELECT k.id FROM counted_keys k WHERE k.partition_id = ? AND k.name = ?)", r.Keys[0].Partition, r.Keys[0].Name))
+		if marks != nil {
+			segments = divide(r.From, r.To, r.Step, *marks)
+			for _, s := range segments {
+				q.add(rowsQuery(r, s, keyByName, r.Keys[0].Partition, r.Keys[0].Name))
+			}
 		}
 		reader := newStatsReader(r)
 		if err := reader.run(ctx, d, conn, q); err != nil {
@@ -108,16 +108,16 @@ func (d *DB) statsOfOne(ctx context.Context, r *StatsRequest) (*StatsAnswer, err
 		if err := reader.complete(); err != nil {
 			return nil, err
 		}
-		if reader.marks == *marks {
+		if marks != nil && reader.marks == *marks {
 			return reader.finish(segments), nil
 		}
-		if attempt == maxAttempts {
-			return nil, fmt.Errorf("watermarks moved %d times: %w", attempt, ErrUnavailable)
-		}
-		marks = &watermarks{reader.marks.hour, reader.marks.day}
-		d.marks.Store(marks)
+		d.marks.Store(&reader.marks)
 	}
+	return nil, fmt.Errorf("watermarks moved %d times: %w", maxAttempts, ErrUnavailable)
 }
+
+// keyByName names one key. The server looks it up before it plans, and then reads just the range.
+const keyByName = "m.key_id = (SELECT k.id FROM counted_keys k WHERE k.partition_id = ? AND k.name = ?)"
 
 // statsOfMany reads ids and watermarks first and then the rows, in one snapshot: the server finds its way to each key only when it sees
 // the ids.
@@ -239,7 +239,7 @@ func rowsQuery(r *StatsRequest, s segment, predicate string, args ...any) *query
 // run runs a query and takes its rows.
 func (sr *statsReader) run(ctx context.Context, d *DB, conn *sqlx.Conn, q *query) error {
 	text := d.selecting(ctx, q.text.String())
-	limit := sr.request.MaxPoints + 2*len(sr.request.Keys) + len(resolutionNames)*len(sr.request.Keys) + 1
+	limit := sr.request.MaxPoints + (2+maxSegments)*len(sr.request.Keys) + 1
 	rows, err := conn.QueryContext(ctx, text+" LIMIT "+strconv.Itoa(limit), q.args...)
 	if err != nil {
 		return meaning(err)

@@ -150,6 +150,27 @@ func TestFullClassRefuses(t *testing.T) {
 	}
 }
 
+// The largest flush that a writer sends is still one transaction.
+func TestLargeFlush(t *testing.T) {
+	r := newRig(t, shared)
+	epoch := r.claim(1)
+	const keys = 100_000
+	rows := make([]wire.Row, keys)
+	for i := range rows {
+		rows[i] = counted(fmt.Sprint("key-", i), int64(i%7)+1)
+	}
+	for round := range uint64(2) { // with new keys, with known ones
+		r.mustApply(request(epoch, round+1, round+2, rows...))
+	}
+	var got, want int64
+	for i := range int64(keys) {
+		want += 2 * (i%7 + 1)
+	}
+	if err := shared.Primary.Root().QueryRow("SELECT SUM(event_count) FROM quipu.minute_counts").Scan(&got); err != nil || got != want {
+		t.Errorf("got %d, %v; want %d", got, err, want)
+	}
+}
+
 // Time partitions and event types are there before the first flush.
 func TestRunPreparesAhead(t *testing.T) {
 	r := newRig(t, shared)
