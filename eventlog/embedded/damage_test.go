@@ -5,17 +5,24 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
+	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/quipudb/quipu/eventlog"
 	"github.com/quipudb/quipu/eventlog/embedded"
 )
 
+// onePartition also sets the clock ahead, further each time, so that Open need not wait until the time of a crashed log has passed.
 func onePartition(dir string) embedded.Config {
 	cfg := config(dir)
 	cfg.Partitions = 1
+	ahead := time.Duration(opened.Add(1)) * 2 * time.Second
+	cfg.Now = func() time.Time { return time.Now().Add(ahead) }
 	return cfg
 }
+
+var opened atomic.Int64
 
 // crashImage returns a copy of the files of a log with records 1 to n in partition 0 as a crash would leave them.
 func crashImage(t *testing.T, n, size int) string {
