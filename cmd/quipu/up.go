@@ -65,7 +65,7 @@ Files of interest in the data folder:
 	f.IntVar(&o.replicas, "replicas", 0, "number of replicas of each shard of a new cluster; -1 for none (default 1)")
 	f.IntVar(&o.partitions, "partitions", 0, "number of partitions of a new cluster (default 16)")
 	f.IntVar(&o.writers, "writers", local.DefaultWriters, "number of writers")
-	f.IntVar(&o.portBase, "port-base", 0, "preferred `port` of the reader; the other roles come next; -1: any free ports (default 8080 for a new cluster)")
+	f.IntVar(&o.portBase, "port-base", 0, "preferred `port` of ingest; the reader and the other roles come next; -1: any free ports (default 8080 for a new cluster)")
 	f.BoolVar(&o.noSample, "no-sample", false, "register the event types of the sample but load no data")
 	f.Var(sizeFlag{&o.databaseCache}, "database-cache", "cache of each database")
 	return c

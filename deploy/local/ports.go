@@ -23,10 +23,10 @@ type portName struct {
 	role bool
 }
 
-// portNames lists what needs a port, roles first, each in a fixed order: with the
-// reader on the base itself, and ingest next.
+// portNames lists what needs a port, roles first, each in a fixed order: with
+// ingest on the base itself, and the reader next, as in the configuration's defaults.
 func (c *Cluster) portNames() []portName {
-	names := []portName{{"reader", true}, {"ingest", true}, {"cluster-proxy", true}}
+	names := []portName{{"ingest", true}, {"reader", true}, {"cluster-proxy", true}}
 	for i := range c.shape.Shards {
 		names = append(names, portName{"shard-proxy-" + shardID(i), true})
 	}
