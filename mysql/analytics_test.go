@@ -151,8 +151,10 @@ func TestAccountsHaveLeastPrivilege(t *testing.T) {
 	b := newBench(t, shared)
 	for account, statements := range map[local.Account][]string{
 		local.AccountRead: {"UPDATE quipu.checkpoints SET epoch = 9", "DELETE FROM quipu.minute_counts", "ALTER TABLE quipu.minute_counts ADD COLUMN x INT"},
-		local.AccountApply: {"DELETE FROM quipu.counted_keys", "DROP TABLE quipu.checkpoints", "ALTER TABLE quipu.checkpoints ADD COLUMN x INT",
-			"CREATE TABLE quipu.x (id INT)", "SET GLOBAL read_only = ON"},
+		local.AccountApply: {
+			"DELETE FROM quipu.counted_keys", "DROP TABLE quipu.checkpoints", "ALTER TABLE quipu.checkpoints ADD COLUMN x INT",
+			"CREATE TABLE quipu.x (id INT)", "SET GLOBAL read_only = ON",
+		},
 		local.AccountMonitor: {"UPDATE quipu.checkpoints SET epoch = 9"},
 	} {
 		db := shared.Primary.Open(t, account)

@@ -100,8 +100,10 @@ func (t *transaction) importKeys(ctx context.Context, keys []KeyAttributes) (cre
 	}{
 		{"INSERT INTO counted_keys (partition_id, name, title) VALUES ", "(?, ?, ?)", " ON DUPLICATE KEY UPDATE title = VALUES(title)", 3, titles},
 		{"INSERT IGNORE INTO owners (name) VALUES ", "(?)", "", 1, owners},
-		{"INSERT INTO counted_keys (partition_id, name, owner_id) VALUES ", "(?, ?, (SELECT id FROM owners o WHERE o.name = ?))",
-			" ON DUPLICATE KEY UPDATE owner_id = VALUES(owner_id)", 3, owned},
+		{
+			"INSERT INTO counted_keys (partition_id, name, owner_id) VALUES ", "(?, ?, (SELECT id FROM owners o WHERE o.name = ?))",
+			" ON DUPLICATE KEY UPDATE owner_id = VALUES(owner_id)", 3, owned,
+		},
 	} {
 		if len(step.args) == 0 {
 			continue

@@ -21,10 +21,14 @@ func TestImportSetsTitlesAndOwners(t *testing.T) {
 		want mysql.Imported
 	}{
 		{[]mysql.KeyAttributes{
-			{Partition: 3, Name: "counted", Title: text("One"), Owner: text("Ann")}, {Partition: 3, Name: "new", Owner: text("Ann")},
-			{Partition: 5, Name: "new", Title: text("O'Hare \\ ☃"), Owner: text("Bob ")}}, mysql.Imported{Created: 2, Updated: 1}},
-		{[]mysql.KeyAttributes{{Partition: 3, Name: "counted", Title: text("Two")}, {Partition: 3, Name: "new", Title: text(""), Owner: text("")}, {Partition: 5, Name: "new"}},
-			mysql.Imported{Updated: 3}},
+			{Partition: 3, Name: "counted", Title: text("One"), Owner: text("Ann")},
+			{Partition: 3, Name: "new", Owner: text("Ann")},
+			{Partition: 5, Name: "new", Title: text("O'Hare \\ ☃"), Owner: text("Bob ")},
+		}, mysql.Imported{Created: 2, Updated: 1}},
+		{
+			[]mysql.KeyAttributes{{Partition: 3, Name: "counted", Title: text("Two")}, {Partition: 3, Name: "new", Title: text(""), Owner: text("")}, {Partition: 5, Name: "new"}},
+			mysql.Imported{Updated: 3},
+		},
 	} {
 		got, err := b.primary.ImportKeys(t.Context(), step.keys)
 		if err != nil || got != step.want {

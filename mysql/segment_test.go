@@ -19,7 +19,8 @@ func TestDivide(t *testing.T) {
 		{"minutes stay minutes", 0, 20 * day, StepMinute, []segment{{perMinute, 0, 20 * day}}},
 		{"all time", 0, 20 * day, StepNone, []segment{{perDay, 0, 10 * day}, {perHour, 10 * day, 10*day + 5*hour}, {perMinute, 10*day + 5*hour, 20 * day}}},
 		{"ragged ends", day - hour - 1, 2*day + hour + 1, StepNone, []segment{
-			{perMinute, day - hour - 1, day - hour}, {perHour, day - hour, day}, {perDay, day, 2 * day}, {perHour, 2 * day, 2*day + hour}, {perMinute, 2*day + hour, 2*day + hour + 1}}},
+			{perMinute, day - hour - 1, day - hour}, {perHour, day - hour, day}, {perDay, day, 2 * day}, {perHour, 2 * day, 2*day + hour}, {perMinute, 2*day + hour, 2*day + hour + 1},
+		}},
 		{"within an hour", 61, 119, StepNone, []segment{{perMinute, 61, 119}}},
 		{"hours across their watermark", 10 * day, 11 * day, StepHour, []segment{{perHour, 10 * day, 10*day + 5*hour}, {perMinute, 10*day + 5*hour, 11 * day}}},
 		{"days across both", 9 * day, 12 * day, StepDay, []segment{{perDay, 9 * day, 10 * day}, {perHour, 10 * day, 10*day + 5*hour}, {perMinute, 10*day + 5*hour, 12 * day}}},

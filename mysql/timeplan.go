@@ -28,10 +28,14 @@ func floorTo(d time.Duration) func(time.Time) time.Time {
 var (
 	oneHour = span{"h", "2006010215", floorTo(time.Hour), func(t time.Time) time.Time { return t.Add(time.Hour) }}
 	oneDay  = span{"d", "20060102", floorTo(24 * time.Hour), func(t time.Time) time.Time { return t.AddDate(0, 0, 1) }}
-	month   = span{"m", "200601", func(t time.Time) time.Time { return time.Date(t.Year(), t.Month(), 1, 0, 0, 0, 0, time.UTC) },
-		func(t time.Time) time.Time { return t.AddDate(0, 1, 0) }}
-	year = span{"y", "2006", func(t time.Time) time.Time { return time.Date(t.Year(), 1, 1, 0, 0, 0, 0, time.UTC) },
-		func(t time.Time) time.Time { return t.AddDate(1, 0, 0) }}
+	month   = span{
+		"m", "200601", func(t time.Time) time.Time { return time.Date(t.Year(), t.Month(), 1, 0, 0, 0, 0, time.UTC) },
+		func(t time.Time) time.Time { return t.AddDate(0, 1, 0) },
+	}
+	year = span{
+		"y", "2006", func(t time.Time) time.Time { return time.Date(t.Year(), 1, 1, 0, 0, 0, 0, time.UTC) },
+		func(t time.Time) time.Time { return t.AddDate(1, 0, 0) },
+	}
 )
 
 // layout says how a table is divided: from when on, how finely at an instant, and how far ahead.
