@@ -62,7 +62,7 @@ func (p *pass) makeRoom(batchBytes int) error {
 }
 
 // full tells whether a flush is due for the size of what is counted.
-func (p *pass) full() bool { return p.cells.count >= p.flush.MaxRows || p.cells.bytes >= softBytes }
+func (p *pass) full() bool { return p.cells.count >= p.pace.rows || p.cells.bytes >= softBytes }
 
 // fits tells whether one request may carry what is counted and the decoded batch, whatever that adds up to.
 func (p *pass) fits(batchBytes int) bool {

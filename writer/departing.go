@@ -23,7 +23,8 @@ type flight struct {
 	request *wire.ApplyRequest
 	started time.Time
 	events  int64
-	took    time.Duration // after done
+	took    time.Duration // from freezing on; set before done
+	attempt time.Duration // of it, the last attempt
 	done    chan error
 }
 
@@ -85,8 +86,8 @@ func (p *pass) depart() {
 	}
 	p.flight, p.started, p.pending = f, f.started, 0
 	go func() {
-		err := p.flusher.apply(p.hard, f.request)
-		f.took = time.Since(f.started)
+		attempt, err := p.flusher.apply(p.hard, f.request)
+		f.took, f.attempt = time.Since(f.started), attempt
 		f.done <- err
 	}()
 }
@@ -130,6 +131,8 @@ func (p *pass) observe(f *flight) {
 		lag = max(time.Since(time.UnixMilli(p.asOf)), 0)
 	}
 	p.pace.flushed(f.took, lag)
+	p.pace.applied(len(f.request.Rows), f.attempt)
+	p.maxRows = p.pace.rows
 }
 
 // flushAlone commits one batch by itself. If the shard refuses it, it is set aside, under a new epoch: nothing that

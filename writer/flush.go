@@ -34,6 +34,18 @@ type unapplicableError struct{ cause error }
 func (e *unapplicableError) Error() string { return e.cause.Error() }
 func (e *unapplicableError) Unwrap() error { return e.cause }
 
+// A slowError says that a flush ran out of time again and again. Whether it was committed is unknown; a new claim tells.
+type slowError struct {
+	rows  int
+	cause error
+}
+
+func (e *slowError) Error() string { return e.cause.Error() }
+func (e *slowError) Unwrap() error { return e.cause }
+
+// slowAttempts is how often a flush may run out of time, one attempt after the other, before it is given up for smaller ones.
+const slowAttempts = 3
+
 // A flusher sends the requests of one partition, one at a time.
 type flusher struct {
 	proxy   Proxy
@@ -45,17 +57,23 @@ type flusher struct {
 }
 
 // apply tries until the request is committed (nil), is found to be out of place (*rewoundError, *fencedError,
-// *unapplicableError), or the context ends. Attempts are identical: one that was committed without our hearing of it makes the
+// *unapplicableError) or too large for an attempt's time (*slowError), or the context ends. It returns how long the last attempt took. Attempts are identical: one that was committed without our hearing of it makes the
 // next one find the checkpoint at its own end, which is success (INV-4).
-func (f *flusher) apply(ctx context.Context, r *wire.ApplyRequest) error {
-	pause := newBackoff()
+func (f *flusher) apply(ctx context.Context, r *wire.ApplyRequest) (time.Duration, error) {
+	pause, late := newBackoff(), 0
 	for {
-		err := f.attempt(ctx, r)
+		took, err := f.attempt(ctx, r)
 		if err == nil {
-			return nil
+			return took, nil
 		}
 		if verdict, final := judge(r, err); final {
-			return verdict
+			return took, verdict
+		}
+		if late++; wire.CodeOf(err) != wire.CodeDeadline {
+			late = 0
+		}
+		if late == slowAttempts && len(r.Rows) > leastRows {
+			return took, &slowError{len(r.Rows), err}
 		}
 		wait := pause.next(retryAfter(err))
 		f.metrics.retries.Inc()
@@ -63,21 +81,22 @@ func (f *flusher) apply(ctx context.Context, r *wire.ApplyRequest) error {
 			f.log.Warn("flush failed, trying again", "offset", r.Expected, "epoch", r.Epoch, "attempts", pause.failures, "error", err)
 		}
 		if err := sleep(ctx, wait); err != nil {
-			return fmt.Errorf("flush offsets %d to %d: %w", r.Expected, r.Next, err)
+			return took, fmt.Errorf("flush offsets %d to %d: %w", r.Expected, r.Next, err)
 		}
 	}
 }
 
-func (f *flusher) attempt(ctx context.Context, r *wire.ApplyRequest) error {
+func (f *flusher) attempt(ctx context.Context, r *wire.ApplyRequest) (time.Duration, error) {
 	release, err := f.slots.acquire(ctx, f.shard())
 	if err != nil {
-		return err
+		return 0, err
 	}
 	defer release()
 	ctx, cancel := context.WithTimeout(ctx, f.timeout)
 	defer cancel()
+	began := time.Now()
 	_, err = f.proxy.Apply(ctx, r)
-	return err
+	return time.Since(began), err
 }
 
 // judge tells what a failed attempt means, and whether that is final.

@@ -171,6 +171,26 @@ func TestSilenceEndsALongInterval(t *testing.T) {
 	})
 }
 
+// TestAShardTooSlowForALargeFlushGetsSmallerOnes: rows that don't fit in an attempt's time would never be committed.
+func TestAShardTooSlowForALargeFlushGetsSmallerOnes(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(t, 1, "w1")
+		for n := range 8 {
+			events := make([]event.Event, 1000)
+			for i := range events {
+				events[i] = viewOf(fmt.Sprint("key", n, "-", i), fmt.Sprint(i))
+			}
+			r.log.append(0, batch(events...))
+		}
+		r.shard.perRow = 8 * time.Millisecond // an attempt may take 15 s: 1,875 rows
+		w1 := r.start(t, "w1")
+		defer w1.stop()
+		if diff := r.settled(20*time.Minute, nil); diff != "" {
+			t.Error(diff)
+		}
+	})
+}
+
 func TestFlushesOfAShardAreBounded(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := newRig(t, 16, "w1")

@@ -58,6 +58,7 @@ type memShard struct {
 	fault      func(call int) (before, after error) // fail before, or commit and then fail
 	linger     func(call int) time.Duration         // answer at once that the time ran out, and apply so much later; 0: no
 	delay      func(call int) time.Duration
+	perRow     time.Duration
 	numCalls   int
 }
 
@@ -81,7 +82,7 @@ func (s *memShard) Claim(_ context.Context, r wire.ClaimRequest) (*wire.Checkpoi
 }
 
 func (s *memShard) Apply(ctx context.Context, r *wire.ApplyRequest) (*wire.ApplyAnswer, error) {
-	delay, linger, before, after := s.arrive(r.Partition)
+	delay, linger, before, after := s.arrive(r)
 	defer s.leave(r.Partition)
 	if linger > 0 {
 		copied := *r
@@ -120,12 +121,12 @@ func (s *memShard) Apply(ctx context.Context, r *wire.ApplyRequest) (*wire.Apply
 	return &wire.ApplyAnswer{NextOffset: r.Next, Rows: len(r.Rows)}, nil
 }
 
-func (s *memShard) arrive(p int) (delay, linger time.Duration, before, after error) {
+func (s *memShard) arrive(r *wire.ApplyRequest) (delay, linger time.Duration, before, after error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.numCalls++
-	s.inFlight[p]++
-	s.overlap = s.overlap || s.inFlight[p] > 1
+	s.inFlight[r.Partition]++
+	s.overlap = s.overlap || s.inFlight[r.Partition] > 1
 	total := 0
 	for _, n := range s.inFlight {
 		total += n
@@ -137,6 +138,7 @@ func (s *memShard) arrive(p int) (delay, linger time.Duration, before, after err
 	if s.delay != nil {
 		delay = s.delay(s.numCalls)
 	}
+	delay += time.Duration(len(r.Rows)) * s.perRow
 	if s.linger != nil {
 		linger = s.linger(s.numCalls)
 	}

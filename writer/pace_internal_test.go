@@ -10,7 +10,7 @@ import (
 )
 
 func TestPaceFollowsLatencyAndLag(t *testing.T) {
-	settings := Flush{Interval: time.Second, MaxInterval: 15 * time.Second}
+	settings := Flush{Interval: time.Second, MaxInterval: 15 * time.Second, Timeout: 15 * time.Second, MaxRows: 50_000}
 	for _, c := range []struct {
 		name      string
 		took, lag time.Duration
@@ -23,7 +23,7 @@ func TestPaceFollowsLatencyAndLag(t *testing.T) {
 		{"lagging", 20 * time.Millisecond, 5 * time.Second, 5 * time.Second},
 		{"far behind", 20 * time.Millisecond, time.Hour, 15 * time.Second},
 	} {
-		p := newPace(settings)
+		p := newPace(settings, 50_000)
 		for range 40 {
 			p.flushed(c.took, c.lag)
 		}
@@ -40,15 +40,36 @@ func TestPaceFollowsLatencyAndLag(t *testing.T) {
 }
 
 func TestPaceGrowsByDoublingAtMost(t *testing.T) {
-	p := newPace(Flush{Interval: time.Second, MaxInterval: 15 * time.Second})
+	p := newPace(Flush{Interval: time.Second, MaxInterval: 15 * time.Second}, 0)
 	p.flushed(time.Hour, 0)
 	if p.current != 2*time.Second {
 		t.Errorf("got an interval of %s after one slow flush, want 2s", p.current)
 	}
 }
 
+func TestFlushesShrinkWithTheSpeedOfTheShard(t *testing.T) {
+	p := newPace(Flush{Timeout: 15 * time.Second, MaxRows: 50_000}, 50_000)
+	p.applied(10_000, time.Second)
+	if p.rows != 50_000 {
+		t.Errorf("got %d rows a flush at 10,000 a second, want 50,000", p.rows)
+	}
+	for range 30 {
+		p.applied(2000, time.Second)
+	}
+	if p.rows < 9900 || p.rows > 10_100 {
+		t.Errorf("got %d rows a flush at 2,000 a second, want 10,000: what a third of 15 s takes", p.rows)
+	}
+	p.applied(1, time.Hour)
+	for range 30 {
+		p.applied(1000, time.Minute)
+	}
+	if p.rows != leastRows {
+		t.Errorf("got %d rows a flush of a very slow shard, want %d", p.rows, leastRows)
+	}
+}
+
 func TestFewRowsAreFlushedEarlyWhileTheShardIsQuick(t *testing.T) {
-	p := newPace(Flush{Interval: time.Second, MaxInterval: 15 * time.Second})
+	p := newPace(Flush{Interval: time.Second, MaxInterval: 15 * time.Second}, 0)
 	p.flushed(10*time.Millisecond, 0)
 	for rows, want := range map[int]time.Duration{0: time.Second, 1: 250 * time.Millisecond, eagerRows: 250 * time.Millisecond, eagerRows + 1: time.Second} {
 		if got := p.dueAfter(rows); got != want {

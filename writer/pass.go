@@ -47,7 +47,7 @@ type pass struct {
 func newPass(w *worker, stored wire.Checkpoint) *pass {
 	return &pass{
 		worker: w, committed: stored, next: max(stored.NextOffset, 1), asOf: stored.AsOf, checksum: stored.Checksum,
-		window: newWindow(w.clock, w.windows), names: newDictionary(w.partition, w.partitions), cells: newCells(), pace: newPace(w.flush),
+		window: newWindow(w.clock, w.windows), names: newDictionary(w.partition, w.partitions), cells: newCells(), pace: newPace(w.flush, w.maxRows),
 	}
 }
 

@@ -34,6 +34,7 @@ type worker struct {
 	soft, hard context.Context
 
 	epoch   uint64 // the last one claimed
+	maxRows int    // how large a flush may get, as learnt
 	careful uint64 // offsets below are flushed batch by batch: among them is one that the shard refused
 }
 
@@ -90,6 +91,7 @@ func (w *worker) afterwards(err error, wait time.Duration) (*wire.Checkpoint, ti
 		fenced   *fencedError
 		identity *identityError
 		refused  *refusedError
+		slow     *slowError
 	)
 	switch {
 	case errors.As(err, &rewound):
@@ -113,6 +115,10 @@ func (w *worker) afterwards(err error, wait time.Duration) (*wire.Checkpoint, ti
 	case errors.As(err, &refused):
 		w.careful = max(w.careful, refused.next)
 		w.logger.Warn("rows were refused, flushing batch by batch to find which", "offset", refused.next, "error", err)
+		return nil, wait, nil
+	case errors.As(err, &slow):
+		w.maxRows = max(slow.rows/2, leastRows)
+		w.logger.Warn("flush never ends in time, going on with smaller ones", "epoch", w.epoch, "max_rows", w.maxRows, "error", err)
 		return nil, wait, nil
 	case w.hard.Err() != nil:
 		return nil, 0, w.hard.Err()

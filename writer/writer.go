@@ -190,7 +190,7 @@ func (w *Writer) start(ctx context.Context, p, partitions int) *task {
 			proxy: w.cfg.Proxy, slots: w.slots, shard: func() string { return w.shardOf(p) }, timeout: w.cfg.Flush.Timeout, log: logger, metrics: m,
 		},
 		deadLetters: deadLetters{w.cfg.DeadLetterDir}, clock: newQuantiser(w.cfg.Dedup.Window),
-		flush: w.cfg.Flush, read: w.cfg.Read, logger: logger, metrics: m, soft: soft, hard: hard,
+		flush: w.cfg.Flush, maxRows: w.cfg.Flush.MaxRows, read: w.cfg.Read, logger: logger, metrics: m, soft: soft, hard: hard,
 	}
 	t := &task{stop: stop, abort: abort, ended: make(chan struct{})}
 	go func() {
