@@ -134,3 +134,22 @@ func BenchmarkStats(b *testing.B) {
 func testkitShard(b *testing.B) *testkit.ShardServers {
 	return &testkit.ShardServers{Primary: testkit.MariaDB(b, large)}
 }
+
+// BenchmarkNewKeys applies flushes of keys that the shard never saw.
+func BenchmarkNewKeys(b *testing.B) {
+	run := newBench(b, testkit.Shard(b, large))
+	epoch := run.claim(b, 3)
+	next := uint64(1)
+	const keys = 10_000
+	for b.Loop() {
+		batch := make([]event.Row, keys)
+		for i := range batch {
+			batch[i] = counted(fmt.Sprintf("key-%d-%d", next, i), minute(12, 0), 1)
+		}
+		if err := run.primary.Apply(b.Context(), request(epoch, next, next+1, batch...)); err != nil {
+			b.Fatal(err)
+		}
+		next++
+	}
+	b.ReportMetric(float64(b.N)*keys/b.Elapsed().Seconds(), "keys/s")
+}
