@@ -19,7 +19,7 @@ func TestParse(t *testing.T) {
 	}
 	want := options{
 		quick: true, only: []string{"ingest", "reads"}, sets: []string{"a.b=c", "d.e=f"},
-		program: "bin/quipu", out: "bench/results.json", dir: "bench/data", connections: 8,
+		program: "bin/quipu", out: "bench/results.json", dir: "bench/data", connections: 32,
 	}
 	if diff := cmp.Diff(want, o, cmp.AllowUnexported(options{})); diff != "" {
 		t.Errorf("options differ (-want +got):\n%s", diff)

@@ -99,7 +99,7 @@ func parse(args []string) (options, error) {
 		o.sets = append(o.sets, text)
 		return nil
 	})
-	f.IntVar(&o.connections, "connections", 8, "connections of the ingest load")
+	f.IntVar(&o.connections, "connections", 32, "connections of the ingest load")
 	f.StringVar(&o.profiles, "profiles", "", "folder for CPU profiles of every role under the loads")
 	f.BoolVar(&o.verbose, "v", false, "tell what the launcher does, and progress each second")
 	if err := f.Parse(args); err != nil {

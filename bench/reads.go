@@ -43,14 +43,14 @@ func measureReads(ctx context.Context, b *bench) error {
 		}
 	}
 	length := either(b, 10*time.Second, 2*time.Second)
-	sql, err := closedLoop(ctx, length, d.keys, func(ctx context.Context, n int) error {
+	sql, err := closedLoop(ctx, length, readConnections, d.keys, func(ctx context.Context, n int) error {
 		_, err := direct.count(ctx, d, n)
 		return err
 	})
 	if err != nil {
 		return err
 	}
-	http, err := closedLoop(ctx, length, d.keys, func(ctx context.Context, n int) error {
+	http, err := closedLoop(ctx, length, readConnections, d.keys, func(ctx context.Context, n int) error {
 		_, err := get.value(ctx, d.url(b, n))
 		return err
 	})
@@ -71,8 +71,8 @@ func measureReads(ctx context.Context, b *bench) error {
 	return nil
 }
 
-// closedLoop asks over 16 connections, each as soon as it has its answer, and returns how long answers took.
-func closedLoop(ctx context.Context, length time.Duration, keys int, ask func(context.Context, int) error) (*latency.Snapshot, error) {
+// closedLoop asks over so many connections, each as soon as it has its answer, for keys by Zipf's law, and returns how long answers took.
+func closedLoop(ctx context.Context, length time.Duration, connections, keys int, ask func(context.Context, int) error) (*latency.Snapshot, error) {
 	table, err := zipf.New(keys, exponent)
 	if err != nil {
 		return nil, err
@@ -80,7 +80,7 @@ func closedLoop(ctx context.Context, length time.Duration, keys int, ask func(co
 	var times latency.Histogram
 	group, ctx := errgroup.WithContext(ctx)
 	end := time.Now().Add(length)
-	for c := range readConnections {
+	for c := range connections {
 		random := rand.New(rand.NewPCG(7, uint64(c)))
 		group.Go(func() error {
 			for time.Now().Before(end) {
