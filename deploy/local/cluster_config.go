@@ -49,7 +49,7 @@ type ClusterConfig struct {
 	Replicas   int // for each shard; NoReplicas for none
 	Partitions int
 	Writers    int
-	// PortBase is where the ports are preferred: the reader's, then one for each
+	// PortBase is where the ports are preferred: ingest's, the reader's, then one for each
 	// other role; servers follow at an offset. AnyPorts: anywhere. Ports keep from
 	// one start to the next; another base moves the roles' ports.
 	PortBase int

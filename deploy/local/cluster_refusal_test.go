@@ -3,14 +3,15 @@ package local_test
 import (
 	"context"
 	"errors"
+	"fmt"
 	"net"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/quipudb/quipu/deploy/local"
+	"github.com/quipudb/quipu/testkit"
 )
 
 // refused starts a cluster that must not start, and checks that nothing is left of it.
@@ -123,11 +124,11 @@ func TestPreferredPortThatIsTakenIsTold(t *testing.T) {
 	config := small(t.TempDir(), report)
 	config.PortBase = base
 	c := up(t, config)
-	if lines := report.with("is taken: reader is on port"); len(lines) != 1 {
-		t.Errorf("progress: %v, want it to say where the reader is", report.lines)
+	if lines := report.with("is taken: ingest is on port"); len(lines) != 1 {
+		t.Errorf("progress: %v, want it to say where ingest is", report.lines)
 	}
-	if p, _ := c.Description().Process("reader"); p.Port == base {
-		t.Errorf("the reader is on the port %d that is taken", base)
+	if p, _ := c.Description().Process("ingest"); p.Port == base {
+		t.Errorf("ingest is on the port %d that is taken", base)
 	}
 }
 
@@ -148,10 +149,20 @@ func TestClusterShowsTheLogOfARoleThatFails(t *testing.T) {
 
 	// One that stays unready is waited for as long as the caller wants, and then told.
 	write(t, filepath.Join(dir, "roles", "reader", "unready"), "")
-	c := local.NewCluster(small(dir, &progress{}))
-	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Second)
+	report := &progress{}
+	c := local.NewCluster(small(dir, report))
+	ctx, cancel := context.WithTimeout(t.Context(), 4*patience)
 	defer cancel()
-	err := c.Start(ctx)
+	started := make(chan error, 1)
+	go func() { started <- c.Start(ctx) }()
+	testkit.Eventually(t, 3*patience, func() error {
+		if ready := report.with("is ready at"); len(ready) < 4 {
+			return fmt.Errorf("roles that are ready: %v", ready)
+		}
+		return nil
+	})
+	cancel()
+	err := <-started
 	if err := c.Kill(); err != nil {
 		t.Error(err)
 	}

@@ -122,7 +122,7 @@ func (m *MariaDB) startLocked(ctx context.Context) error {
 	if m.root, err = openRoot(socket); err != nil {
 		return errors.Join(err, m.process.Kill())
 	}
-	if err := awaitAnswer(ctx, m.process, m.root.PingContext); err != nil {
+	if err := awaitAnswer(ctx, m.process, startPoll, m.root.PingContext); err != nil {
 		return errors.Join(err, m.process.Kill())
 	}
 	return nil
@@ -237,8 +237,8 @@ func openRoot(socket string) (*sql.DB, error) {
 
 // awaitAnswer polls a server that was just started until it answers, ends or ctx
 // is done.
-func awaitAnswer(ctx context.Context, p *Process, ask func(context.Context) error) error {
-	ticker := time.NewTicker(startPoll)
+func awaitAnswer(ctx context.Context, p *Process, every time.Duration, ask func(context.Context) error) error {
+	ticker := time.NewTicker(every)
 	defer ticker.Stop()
 	var last error // what it said while there was time
 	for {

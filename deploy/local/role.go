@@ -13,6 +13,9 @@ import (
 	"time"
 )
 
+// readyPoll is how often a role that starts is asked; it logs what it refuses.
+const readyPoll = 50 * time.Millisecond
+
 // readyAnswerLimit bounds what is read of a probe's answer.
 const readyAnswerLimit = 4 << 10
 
@@ -122,7 +125,7 @@ func (r *Role) AwaitReady(ctx context.Context) error {
 	if p == nil {
 		return fmt.Errorf("await %s: it was never started", r.config.Name)
 	}
-	if err := awaitAnswer(ctx, p, r.ready); err != nil {
+	if err := awaitAnswer(ctx, p, readyPoll, r.ready); err != nil {
 		return fmt.Errorf("await %s: %w", r.config.Name, err)
 	}
 	return nil

@@ -3,6 +3,7 @@ package local
 import (
 	"context"
 	"errors"
+	"fmt"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -27,6 +28,28 @@ func (c *Cluster) Supervise(ctx context.Context) error {
 		})
 	}
 	return group.Wait()
+}
+
+// StartAgain starts a part that has ended and that nobody supervises.
+func (c *Cluster) StartAgain(ctx context.Context, name string) error {
+	for _, p := range c.parts {
+		if p.name != name {
+			continue
+		}
+		if err := p.proc.Start(ctx); err != nil {
+			return err
+		}
+		return c.startedAgain(p)
+	}
+	return fmt.Errorf("start %s: there is no such part", name)
+}
+
+// startedAgain notes a restart.
+func (c *Cluster) startedAgain(p *part) error {
+	c.mu.Lock()
+	c.again[p.name]++
+	c.mu.Unlock()
+	return c.describe()
 }
 
 func (c *Cluster) watch(ctx context.Context, p *part) {
@@ -80,10 +103,7 @@ func (c *Cluster) restart(ctx context.Context, p *part, pause time.Duration) boo
 		}
 		return false
 	}
-	c.mu.Lock()
-	c.again[p.name]++
-	c.mu.Unlock()
-	if err := c.describe(); err != nil {
+	if err := c.startedAgain(p); err != nil {
 		c.say("%v", err)
 	}
 	if isRole {

@@ -3,6 +3,7 @@ package local
 import (
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -50,18 +51,42 @@ func findRemainders(dir string) ([]remainder, error) {
 	return found, nil
 }
 
-// sweep stops what a killed launcher left running in the data folder: who asks
-// before who answers. Only the holder of the folder's lock may do so.
+// sweep stops what a killed launcher left running in the data folder.
 func (c *Cluster) sweep(ctx context.Context) error {
 	found, err := findRemainders(string(c.folder))
 	if err != nil || len(found) == 0 {
 		return err
 	}
 	c.say("stopping %d processes that an earlier launcher left running", len(found))
-	slices.SortStableFunc(found, func(a, b remainder) int { return cmp.Compare(c.folder.rank(a.pidFile), c.folder.rank(b.pidFile)) })
+	return c.folder.end(ctx, found)
+}
+
+// StopLeftovers stops every process that a killed launcher left running in a data
+// folder, in order. ErrLocked if a launcher is alive.
+func StopLeftovers(ctx context.Context, dir string) (stopped int, err error) {
+	dir, err = filepath.EvalSymlinks(absolute(dir))
+	if err != nil {
+		return 0, fmt.Errorf("stop left-over processes: %w", err)
+	}
+	lock, err := LockDir(dir)
+	if err != nil {
+		return 0, err
+	}
+	defer func() { err = errors.Join(err, lock.Unlock()) }()
+	found, err := findRemainders(dir)
+	if err != nil {
+		return 0, err
+	}
+	return len(found), folder(dir).end(ctx, found)
+}
+
+// end stops processes: who asks before who answers. Only the holder of the folder's
+// lock may do so.
+func (f folder) end(ctx context.Context, found []remainder) error {
+	slices.SortStableFunc(found, func(a, b remainder) int { return cmp.Compare(f.rank(a.pidFile), f.rank(b.pidFile)) })
 	for len(found) > 0 {
 		same := 1
-		for same < len(found) && c.folder.rank(found[same].pidFile) == c.folder.rank(found[0].pidFile) {
+		for same < len(found) && f.rank(found[same].pidFile) == f.rank(found[0].pidFile) {
 			same++
 		}
 		if err := endAll(ctx, found[:same]); err != nil {

@@ -88,7 +88,7 @@ func (z *ZooKeeper) startLocked(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if err := awaitAnswer(ctx, z.process, z.serves); err != nil {
+	if err := awaitAnswer(ctx, z.process, startPoll, z.serves); err != nil {
 		return errors.Join(err, z.process.Kill())
 	}
 	return nil
