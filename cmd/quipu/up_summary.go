@@ -99,9 +99,9 @@ func summaryOf(d local.Description, counts []shownCount) (string, error) {
 	for _, c := range counts {
 		average := ""
 		if c.average != nil {
-			average = fmt.Sprintf("%.1f %s", *c.average, c.what)
+			average = fmt.Sprintf("\t%.1f %s", *c.average, c.what)
 		}
-		fmt.Fprintf(w, "  %s\t%s\t%s\t%s\n", c.Type, c.Key, c.count, average)
+		fmt.Fprintf(w, "  %s\t%s\t%s%s\n", c.Type, c.Key, c.count, average)
 	}
 	fmt.Fprintf(w, "\n")
 	for _, name := range processNames(d) {
