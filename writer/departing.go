@@ -44,7 +44,7 @@ func (p *pass) dueIn() time.Duration {
 }
 
 // quiet is how long no event has come when none is expected any more.
-func (p *pass) quiet() time.Duration { return p.pace.least / 2 }
+func (p *pass) quiet() time.Duration { return max(p.pace.least/2, 2*p.gap()) }
 
 // turn takes note of a flush that has ended and starts the next if it is due.
 func (p *pass) turn() error {

@@ -77,7 +77,8 @@ func phase(partition int, interval time.Duration) time.Duration {
 	return time.Duration(partition%16) * interval / 16
 }
 
-// consume reads, counts and flushes. It returns only errors.
+// consume reads, counts and flushes. It returns only errors. A read comes right before each flush, so that how often the log is
+// read does not make answers older.
 func (p *pass) consume() error {
 	for {
 		began := time.Now()
@@ -96,19 +97,32 @@ func (p *pass) consume() error {
 			continue
 		}
 		// At the end: let appends gather, rather than read them one by one.
-		if err := p.rest(p.read.Interval - time.Since(began)); err != nil {
+		if err := p.lull(p.gap() - time.Since(began)); err != nil {
 			return err
 		}
 	}
 }
 
-// patience is how long a read at the end of the log waits for a batch.
+// gap is how long appends may gather between two reads: longer when flushes are rare.
+func (p *pass) gap() time.Duration {
+	return max(p.read.Interval, min(p.pace.current/readsPerFlush, longestGap))
+}
+
+const (
+	readsPerFlush = 16
+	longestGap    = 500 * time.Millisecond
+)
+
+// patience is how long a read at the end of the log waits for a batch: until the next flush is due.
 func (p *pass) patience() time.Duration {
-	most := p.pace.least
+	due, most := p.dueIn(), p.pace.least
+	if p.flight != nil {
+		due = max(due, p.read.Interval)
+	}
 	if p.cells.count > 0 {
 		most = p.quiet()
 	}
-	return min(max(p.dueIn(), p.read.Interval), most)
+	return min(max(due, 0), most)
 }
 
 // take counts the batches of a chunk, in order.

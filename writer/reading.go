@@ -91,6 +91,23 @@ func (p *pass) rest(d time.Duration) error {
 	}
 }
 
+// lull waits until d has passed or a flush is due, without starting one.
+func (p *pass) lull(d time.Duration) error {
+	until := time.Now().Add(d)
+	for {
+		left := time.Until(until)
+		if p.flight == nil && p.dirty() {
+			left = min(left, p.dueIn())
+		}
+		if left <= 0 {
+			return p.soft.Err()
+		}
+		if err := p.await(left); err != nil {
+			return err
+		}
+	}
+}
+
 // await waits until the flush under way ends, the worker shall stop, or d has passed.
 func (p *pass) await(d time.Duration) error {
 	var done <-chan error
