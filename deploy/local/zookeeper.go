@@ -15,17 +15,21 @@ import (
 
 const fourLetterTimeout = 2 * time.Second
 
-// ZooKeeperConfig describes one private, standalone ZooKeeper server.
+// ZooKeeperConfig describes one private ZooKeeper server.
 type ZooKeeperConfig struct {
 	// Dir holds everything of the server: data, log, settings, pid file.
 	Dir string
 	// Port is the client port on 127.0.0.1.
 	Port int
+	// Settings is a zoo.cfg to use instead of that of a standalone server: for one
+	// of an ensemble. It must agree with Port; its data folder is the caller's.
+	Settings string
 	// DieWithParent: see Command.
 	DieWithParent bool
 }
 
-// ZooKeeper is one private server. Sessions of 1 to 30 seconds are possible.
+// ZooKeeper is one private server, standalone unless its settings say otherwise.
+// Sessions of 1 to 30 seconds are possible then.
 type ZooKeeper struct {
 	config ZooKeeperConfig
 
@@ -71,7 +75,11 @@ func (z *ZooKeeper) startLocked(ctx context.Context) error {
 	if err := stopLeftoverPatiently(ctx, pidFile); err != nil {
 		return err
 	}
-	for name, content := range z.settings(dir) {
+	files := z.settings(dir)
+	if z.config.Settings != "" {
+		files["zoo.cfg"] = z.config.Settings
+	}
+	for name, content := range files {
 		if err := writeFileAtomically(filepath.Join(conf, name), []byte(content), 0o600); err != nil {
 			return err
 		}
@@ -143,7 +151,7 @@ func (z *ZooKeeper) serves(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if !strings.Contains(answer, "Mode: standalone") {
+	if !strings.Contains(answer, "\nMode: ") {
 		return fmt.Errorf("srvr answers %q", strings.TrimSpace(answer))
 	}
 	return nil
