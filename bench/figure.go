@@ -80,8 +80,8 @@ func (r *results) value(name string, value float64, unit, note string) {
 }
 
 func (r *results) print(out io.Writer) {
-	fmt.Fprintf(out, "\ncommit %s, %s, %d cores, %d MiB, fdatasync p50 %.2f ms, %.0f s in all\n\n",
-		r.Commit, r.Machine.CPU, r.Machine.Cores, r.Machine.MemoryMiB, r.Machine.FsyncP50Ms, r.Took)
+	fmt.Fprintf(out, "\ncommit %s, %s, %d cores, %d MiB, fdatasync p50 %.2f ms, load average %.1f before, %.0f s in all\n\n",
+		r.Commit, r.Machine.CPU, r.Machine.Cores, r.Machine.MemoryMiB, r.Machine.FsyncP50Ms, r.Machine.Load1, r.Took)
 	w := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
 	fmt.Fprintln(w, "FIGURE\tVALUE\tUNIT\tTARGET\t\tNOTE")
 	for _, name := range r.order {

@@ -24,6 +24,7 @@ type machine struct {
 	MemoryMiB  int     `json:"memory_mib"`
 	Kernel     string  `json:"kernel"`
 	FsyncP50Ms float64 `json:"fdatasync_p50_ms"` // of 4 KiB, on the disk of the cluster's data
+	Load1      float64 `json:"load_average"`     // of the minute before: what else wanted the cores
 }
 
 func describeMachine(dir string) (machine, error) {
@@ -34,6 +35,9 @@ func describeMachine(dir string) (machine, error) {
 	}
 	if release, err := os.ReadFile("/proc/sys/kernel/osrelease"); err == nil {
 		m.Kernel = strings.TrimSpace(string(release))
+	}
+	if load, err := os.ReadFile("/proc/loadavg"); err == nil {
+		m.Load1, _ = strconv.ParseFloat(strings.Fields(string(load))[0], 64) // 0 where it makes no sense
 	}
 	p50, err := fsyncTime(dir)
 	m.FsyncP50Ms = float64(p50.Microseconds()) / 1000

@@ -61,8 +61,10 @@ func TestDeliverSettlesEveryEvent(t *testing.T) {
 		}, 3},
 		{"refused as a whole", []step{answer(401, `{"code":"unauthorized","detail":"who?"}`)}, client.Report{
 			Attempts: 1, Losses: []client.Loss{
-				{Index: 0, Code: "unauthorized", Message: "who?"}, {Index: 1, Code: "unauthorized", Message: "who?"},
-				{Index: 2, Code: "unauthorized", Message: "who?"}, {Index: 3, Code: "unauthorized", Message: "who?"},
+				{Index: 0, Code: "unauthorized", Message: "who?"},
+				{Index: 1, Code: "unauthorized", Message: "who?"},
+				{Index: 2, Code: "unauthorized", Message: "who?"},
+				{Index: 3, Code: "unauthorized", Message: "who?"},
 			},
 		}, 0},
 	} {
