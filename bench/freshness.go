@@ -29,7 +29,7 @@ func measureFreshness(ctx context.Context, b *bench) error {
 	if b.ingested > 0 {
 		rate = b.ingested / 2
 	}
-	length := either(b, 30*time.Second, 6*time.Second)
+	length := either(b, 30*time.Second, 5*time.Second)
 	source, err := load.NewGenerator(load.GeneratorConfig{
 		Type: typeIngest, Exponent: exponent, Duplicates: duplicates, MaxValue: maxValue, Prefix: b.run + "f-", Run: b.run + "f",
 	})

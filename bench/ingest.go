@@ -19,7 +19,7 @@ const (
 // by Zipf's law. The clock runs from the first event until the last one can be read. Duplicates are sent and not counted in the figure.
 func measureIngest(ctx context.Context, b *bench) error {
 	source, err := load.NewGenerator(load.GeneratorConfig{
-		Type: typeIngest, Keys: either(b, 1_000_000, 200_000), Exponent: exponent, Duplicates: duplicates, MaxValue: maxValue,
+		Type: typeIngest, Keys: either(b, 1_000_000, 100_000), Exponent: exponent, Duplicates: duplicates, MaxValue: maxValue,
 		Prefix: b.run + "-", Run: b.run, Seed: 1,
 	})
 	if err != nil {
@@ -30,7 +30,7 @@ func measureIngest(ctx context.Context, b *bench) error {
 		return err
 	}
 	defer verifier.Close()
-	length := either(b, 60*time.Second, 8*time.Second)
+	length := either(b, 60*time.Second, 6*time.Second)
 	before, begin := b.cpuTimes(), time.Now()
 	var summary load.Summary
 	err = b.profiled(ctx, "ingest", length, func(ctx context.Context) (err error) {
@@ -78,7 +78,7 @@ func measureSingle(ctx context.Context, b *bench) error {
 	if err != nil {
 		return err
 	}
-	length := either(b, 15*time.Second, 4*time.Second)
+	length := either(b, 15*time.Second, 3*time.Second)
 	var summary load.Summary
 	err = b.profiled(ctx, "single", length, func(ctx context.Context) (err error) {
 		summary, err = b.load(ctx, load.Config{Connections: 256, Duration: length}, source)
