@@ -29,8 +29,11 @@ type shownKey struct{ Type, Key, what string }
 
 func shownKeys() []shownKey {
 	return []shownKey{
-		{"departure", "ATL", "min late on average"}, {"departure", "LAS", "min late on average"}, {"departure", "ORD", "min late on average"},
-		{"route", "LAS-PHL", "mi on average"}, {"view", "v1", "ms on average"},
+		{"departure", "ATL", "min late on average"},
+		{"departure", "LAS", "min late on average"},
+		{"departure", "ORD", "min late on average"},
+		{"route", "LAS-PHL", "mi on average"},
+		{"view", "v1", "ms on average"},
 	}
 }
 

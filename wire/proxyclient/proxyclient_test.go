@@ -79,17 +79,23 @@ func TestCalls(t *testing.T) {
 		request            any // as the proxy should get it
 		answer             any
 	}{
-		{"apply", wire.PathApply + "?partition=3", http.MethodPost, func(ctx context.Context, p *proxyclient.Client) (any, error) { return p.Apply(ctx, apply) },
-			apply, &wire.ApplyAnswer{NextOffset: 6, Rows: 1}},
+		{
+			"apply", wire.PathApply + "?partition=3", http.MethodPost, func(ctx context.Context, p *proxyclient.Client) (any, error) { return p.Apply(ctx, apply) },
+			apply, &wire.ApplyAnswer{NextOffset: 6, Rows: 1},
+		},
 		{"claim", wire.PathClaim, http.MethodPost, func(ctx context.Context, p *proxyclient.Client) (any, error) {
 			return p.Claim(ctx, wire.ClaimRequest{Partition: 4, Owner: "w", MinEpoch: 3})
 		}, &wire.ClaimRequest{Partition: 4, Owner: "w", MinEpoch: 3}, &wire.Checkpoint{Partition: 4, Epoch: 3, Owner: "w"}},
-		{"checkpoints", wire.PathCheckpoints, http.MethodGet, func(ctx context.Context, p *proxyclient.Client) (any, error) { return p.Checkpoints(ctx) },
-			nil, &wire.CheckpointsAnswer{Checkpoints: []wire.Checkpoint{{Partition: 1, Database: "s1-a"}}, Missing: []string{"s2-a"}}},
-		{"stats", wire.PathStats, http.MethodPost, func(ctx context.Context, p *proxyclient.Client) (any, error) {
-			return p.Stats(ctx, &wire.StatsRequest{Type: "view", Keys: []string{"a", "ключ"}, From: 1, To: 2, Step: wire.StepMinute})
-		}, &wire.StatsRequest{Type: "view", Keys: []string{"a", "ключ"}, From: 1, To: 2, Step: wire.StepMinute},
-			&wire.StatsAnswer{Keys: []wire.KeyStats{{Key: "a", Known: true, Points: []wire.Point{{Start: 1, Count: 2, HasValues: true, Sum: event.Product(1<<62, 9)}}}}}},
+		{
+			"checkpoints", wire.PathCheckpoints, http.MethodGet, func(ctx context.Context, p *proxyclient.Client) (any, error) { return p.Checkpoints(ctx) },
+			nil, &wire.CheckpointsAnswer{Checkpoints: []wire.Checkpoint{{Partition: 1, Database: "s1-a"}}, Missing: []string{"s2-a"}},
+		},
+		{
+			"stats", wire.PathStats, http.MethodPost, func(ctx context.Context, p *proxyclient.Client) (any, error) {
+				return p.Stats(ctx, &wire.StatsRequest{Type: "view", Keys: []string{"a", "ключ"}, From: 1, To: 2, Step: wire.StepMinute})
+			}, &wire.StatsRequest{Type: "view", Keys: []string{"a", "ключ"}, From: 1, To: 2, Step: wire.StepMinute},
+			&wire.StatsAnswer{Keys: []wire.KeyStats{{Key: "a", Known: true, Points: []wire.Point{{Start: 1, Count: 2, HasValues: true, Sum: event.Product(1<<62, 9)}}}}},
+		},
 		{"top", wire.PathTop, http.MethodPost, func(ctx context.Context, p *proxyclient.Client) (any, error) {
 			return p.Top(ctx, &wire.TopRequest{Type: "view", From: 1, To: 2, N: 3})
 		}, &wire.TopRequest{Type: "view", From: 1, To: 2, N: 3}, &wire.TopAnswer{Exact: true, Entries: []wire.TopEntry{{Key: "a", Point: wire.Point{Count: 2}}}}},
