@@ -160,17 +160,6 @@ func (c *Client) create(ctx context.Context, path string, data []byte, flags int
 	return true, nil
 }
 
-// remove deletes a node of any version, if there is one.
-func (c *Client) remove(ctx context.Context, path string) error {
-	_, err := call(ctx, c, func(conn *zk.Conn) (struct{}, error) {
-		return struct{}{}, conn.Delete(path, -1)
-	})
-	if err != nil && !errors.Is(err, zk.ErrNoNode) {
-		return fmt.Errorf("delete node %s: %w", path, err)
-	}
-	return nil
-}
-
 // multi carries out all operations or none.
 func (c *Client) multi(ctx context.Context, operations ...any) error {
 	_, err := call(ctx, c, func(conn *zk.Conn) ([]zk.MultiResponse, error) {
