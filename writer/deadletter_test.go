@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"hash/crc32"
 	"os"
 	"path/filepath"
@@ -240,6 +241,81 @@ func TestCheckpointDoesNotPassAnUnwrittenDeadLetter(t *testing.T) {
 		}
 		if diff := r.settled(10*time.Second, map[uint64]bool{bad.Offset: true}); diff != "" {
 			t.Error(diff)
+		}
+	})
+}
+
+// TestCheckpointDoesNotPassAnUnwrittenRefusal: the same for a batch that the shard refuses, whose rows were sent already. Neither a heartbeat
+// while the partition waits nor the last flush of a stop may take it for counted.
+func TestCheckpointDoesNotPassAnUnwrittenRefusal(t *testing.T) {
+	for _, stops := range []bool{false, true} {
+		t.Run(fmt.Sprintf("stops=%t", stops), func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				r := newRig(t, 1, "w1")
+				r.shard.poison = func(row wire.Row) bool { return row.Key == "poison" }
+				if err := os.WriteFile(r.dir, []byte("in the way"), 0o600); err != nil {
+					t.Fatal(err)
+				}
+				r.log.append(0, batch(viewOf("a", "1")))
+				bad := r.log.append(0, batch(viewOf("poison", "p")))
+				r.log.append(0, batch(viewOf("a", "2")))
+				w := r.start(t, "w1")
+				time.Sleep(20 * time.Second)
+				if got := w.metric(t, "partition_state", "state", "blocked"); got != 1 {
+					t.Errorf("got state blocked = %v, want 1", got)
+				}
+				if stops {
+					w.stop()
+				}
+				if got := r.shard.state(0).checkpoint.NextOffset; got != bad.Offset {
+					t.Errorf("got the checkpoint at %d, want %d, before the batch that is kept nowhere", got, bad.Offset)
+				}
+				if err := os.Remove(r.dir); err != nil {
+					t.Fatal(err)
+				}
+				if stops {
+					w = r.start(t, "w1")
+				}
+				defer w.stop()
+				if diff := r.settled(10*time.Second, map[uint64]bool{bad.Offset: true}); diff != "" {
+					t.Error(diff)
+				}
+				if got := len(r.letters(t, 0)); got != 1 {
+					t.Errorf("got %d dead letters, want 1", got)
+				}
+				if diff := r.shard.promises(r.log); diff != "" {
+					t.Error(diff)
+				}
+			})
+		})
+	}
+}
+
+// TestStopWhileClaimingKeepsTheRefusal: the writer stops when a batch was refused and a new epoch can't be had: the batch stays uncounted.
+func TestStopWhileClaimingKeepsTheRefusal(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(t, 1, "w1")
+		refused := false
+		r.shard.poison = func(row wire.Row) bool {
+			refused = refused || row.Key == "poison"
+			return row.Key == "poison"
+		}
+		r.shard.noClaim = func(c wire.Checkpoint) bool { return refused && c.Epoch > 1 }
+		bad := r.log.append(0, batch(viewOf("poison", "p")))
+		w := r.start(t, "w1")
+		time.Sleep(10 * time.Second)
+		w.stop()
+		if got := r.shard.state(0).checkpoint.NextOffset; got != bad.Offset {
+			t.Errorf("got the checkpoint at %d, want %d, before the batch that is kept nowhere", got, bad.Offset)
+		}
+		r.shard.noClaim = nil
+		w = r.start(t, "w1")
+		defer w.stop()
+		if diff := r.settled(10*time.Second, map[uint64]bool{bad.Offset: true}); diff != "" {
+			t.Error(diff)
+		}
+		if got := len(r.letters(t, 0)); got != 1 {
+			t.Errorf("got %d dead letters, want 1", got)
 		}
 	})
 }

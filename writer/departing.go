@@ -147,6 +147,9 @@ func (p *pass) flushAlone(r *eventlog.Record) error {
 	if !ok {
 		return err
 	}
+	// Its rows are gone: until it is set aside it is the next batch again, for heartbeats and for the last flush of a stop.
+	asOf := p.asOf
+	p.next, p.asOf, p.checksum = r.Offset, r.AppendTime, p.committed.Checksum
 	stored, err := p.claim()
 	if err != nil {
 		return err
@@ -158,6 +161,10 @@ func (p *pass) flushAlone(r *eventlog.Record) error {
 	if err := p.setAside(r, reasonUnapplicable, refused.cause); err != nil {
 		return err
 	}
+	if err := p.land(); err != nil { // a heartbeat meanwhile
+		return err
+	}
+	p.next, p.asOf, p.checksum = r.Offset+1, asOf, r.Checksum
 	p.depart()
 	if err := p.land(); err != nil {
 		return fmt.Errorf("pass over the dead letter at offset %d: %w", r.Offset, err)

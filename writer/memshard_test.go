@@ -55,6 +55,7 @@ type memShard struct {
 	most       int                                  // requests under way at once
 	overlap    bool                                 // two requests of one partition were under way at once
 	poison     func(wire.Row) bool                  // rows that can't be applied; nil: none
+	noClaim    func(wire.Checkpoint) bool           // claims that fail; nil: none
 	fault      func(call int) (before, after error) // fail before, or commit and then fail
 	linger     func(call int) time.Duration         // answer at once that the time ran out, and apply so much later; 0: no
 	delay      func(call int) time.Duration
@@ -74,6 +75,9 @@ func (s *memShard) Claim(_ context.Context, r wire.ClaimRequest) (*wire.Checkpoi
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	state := s.partitions[r.Partition]
+	if s.noClaim != nil && s.noClaim(state.checkpoint) {
+		return nil, wire.NewProblem(wire.CodeUnavailable, "the shard is away")
+	}
 	state.checkpoint.Epoch = max(state.checkpoint.Epoch+1, r.MinEpoch)
 	state.checkpoint.Owner = r.Owner
 	s.commitLocked(r.Partition, state)

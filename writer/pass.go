@@ -165,8 +165,12 @@ func (p *pass) close() {
 	p.publish()
 }
 
-// finish flushes once more what is counted, for as long as the hard context allows.
+// finish flushes once more what is counted, for as long as the hard context allows. When that has ended, it may have ended a flush whose
+// rows are gone: nothing may be sent beyond them.
 func (p *pass) finish() error {
+	if err := p.hard.Err(); err != nil {
+		return err
+	}
 	if err := p.land(); err != nil {
 		return err
 	}
