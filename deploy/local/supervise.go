@@ -14,7 +14,7 @@ import (
 const (
 	restartFirst   = 100 * time.Millisecond
 	restartLongest = 10 * time.Second
-	restartForgets = 30 * time.Second
+	restartForgets = 10 * time.Second
 )
 
 // Supervise starts again whatever ends, until ctx is done. It stops nothing. A server
