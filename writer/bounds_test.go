@@ -48,6 +48,37 @@ func TestFullWindowWaitsInsteadOfForgetting(t *testing.T) {
 	})
 }
 
+// TestIdleWindowMakesRoom: the ids of a partition to which nothing comes any more expire all the same. Ingest counts them out after the
+// window, so that what it then admits for other partitions must find room.
+func TestIdleWindowMakesRoom(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(t, 2, "w1")
+		r.cfg.Dedup.MaxBytes = 100_000
+		w1 := r.start(t, "w1")
+		defer w1.stop()
+		for p, name := range []string{"early", "late"} {
+			events := make([]event.Event, 4000)
+			for i := range events {
+				events[i] = viewOf(r.keyIn(p, 0), fmt.Sprint(name, i))
+			}
+			r.log.append(p, batch(events...))
+			if diff := r.settled(time.Minute, nil); diff != "" {
+				t.Fatal(diff)
+			}
+			r.log.append(p, batch(events[:100]...)) // duplicates still
+			time.Sleep(9 * time.Minute)
+			r.log.append(p, batch(events[50:150]...)) // seen again, so the window of these ends later
+			if diff := r.settled(time.Minute, nil); diff != "" {
+				t.Fatal(diff)
+			}
+			time.Sleep(14 * time.Minute) // a sweep takes a quarter of the window
+			if got := w1.metric(t, "windows_bytes"); got != 0 {
+				t.Errorf("got %v bytes of windows when all ids have expired, want 0", got)
+			}
+		}
+	})
+}
+
 func TestConfigIsChecked(t *testing.T) {
 	r := &rig{log: newMemLog(), shard: newMemShard(1), leases: &memLeases{}, view: newView(1)}
 	good := func() writer.Config {

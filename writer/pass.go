@@ -149,6 +149,9 @@ func (p *pass) take(chunk *eventlog.Chunk) error {
 	}
 	if len(chunk.Records) == 0 {
 		p.asOf = max(p.asOf, chunk.AsOf)
+		// What comes is appended at as-of or later: ids that have expired by then make room, also while nothing comes.
+		p.tick = max(p.tick, p.clock.tick(p.asOf))
+		p.window.advance(p.tick)
 	}
 	p.publish()
 	return p.soft.Err()
