@@ -89,11 +89,12 @@ func (r *rig) killInFlow(t *testing.T, s *stream, random *rand.Rand, name string
 	t.Helper()
 	instant := time.NewTimer(time.Duration(random.Int64N(int64(time.Second))))
 	<-instant.C
-	s.awaitFlow(t)
 	before := r.restarts(name)
+	s.awaitFlow(t)
 	accepted, last := s.ledger.flow()
-	if since := time.Since(last); since > flowWithin {
-		t.Fatalf("nothing was acknowledged for %v before %s is killed", since, name)
+	for time.Since(last) > flowWithin { // this process did not get to run for so long
+		s.awaitFlow(t)
+		accepted, last = s.ledger.flow()
 	}
 	begun := time.Now()
 	if err := r.Process(name).Kill(); err != nil {

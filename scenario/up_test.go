@@ -5,6 +5,8 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"io"
+	"net"
 	"net/http"
 	"os"
 	"os/exec"
@@ -171,19 +173,50 @@ func TestUp(t *testing.T) {
 	if err == nil || !strings.Contains(string(out), "another `quipu up`") {
 		t.Errorf("a second launcher: %v\n%s", err, out)
 	}
-	for range 2 {
-		if err := syscall.Kill(third.PID(), syscall.SIGINT); err != nil {
-			t.Fatal(err)
+	slow := slowRequest(t, d.URLs["ingest"]) // a stop in order waits for it
+	interrupt(t, third)
+	testkit.Eventually(t, patience, func() error {
+		if said := third.LogTail(50); !strings.Contains(said, "writer stopped") {
+			return fmt.Errorf("after Ctrl-C quipu up said:\n%s", said)
 		}
-	}
+		return nil
+	})
+	again := time.NewTimer(time.Second / 2) // sooner it counts as the same
+	<-again.C
+	interrupt(t, third)
 	select {
 	case <-third.Done():
 	case <-time.After(patience):
 		t.Fatal("two Ctrl-C did not end quipu up")
 	}
+	_ = slow.Close()
+	if said := third.LogTail(50); !strings.Contains(said, "stop ingest: did not stop in time and was killed") {
+		t.Errorf("after a second Ctrl-C quipu up said:\n%s", said)
+	}
 	if n, err := local.StopLeftovers(t.Context(), dir); err != nil || n > 0 {
 		t.Errorf("two Ctrl-C left %d processes running (%v)", n, err)
 	}
+}
+
+func interrupt(t *testing.T, l *launcher) {
+	t.Helper()
+	if err := syscall.Kill(l.PID(), syscall.SIGINT); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// slowRequest begins a request whose body never ends.
+func slowRequest(t *testing.T, url string) net.Conn {
+	t.Helper()
+	conn, err := net.Dial("tcp4", strings.TrimPrefix(url, "http://"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = conn.Close() })
+	if _, err := io.WriteString(conn, "POST /v1/events HTTP/1.1\r\nHost: quipu\r\nContent-Length: 100\r\n\r\n[{"); err != nil {
+		t.Fatal(err)
+	}
+	return conn
 }
 
 func postOne(t *testing.T, ingest, body string) {

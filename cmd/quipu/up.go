@@ -159,7 +159,10 @@ func (u *up) run(ctx context.Context) error {
 	return err
 }
 
-// secondSignal is a context that ends at the second signal to stop.
+// sameSignal is how close together two signals are one request: timeout, make and a terminal may each send one.
+const sameSignal = 300 * time.Millisecond
+
+// secondSignal is a context that ends at the second request to stop.
 func secondSignal() (context.Context, func()) {
 	ctx, cancel := context.WithCancel(context.Background())
 	signals := make(chan os.Signal, 2)
@@ -167,14 +170,20 @@ func secondSignal() (context.Context, func()) {
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
-		for range 2 {
+		var first time.Time
+		for {
 			select {
 			case <-signals:
 			case <-ctx.Done():
 				return
 			}
+			if first.IsZero() {
+				first = time.Now()
+			} else if time.Since(first) > sameSignal {
+				cancel()
+				return
+			}
 		}
-		cancel()
 	}()
 	return ctx, func() {
 		signal.Stop(signals)
