@@ -344,18 +344,14 @@ func (f *fleet) count(t *testing.T, want int) {
 		}
 		return err
 	})
-	for _, host := range []string{"host1", "host3"} {
-		reader := f.roles[host+" quipu-reader.service"].URL()
-		for i := range 40 {
-			testkit.Eventually(t, patience, func() error {
-				answer, err := f.call(http.MethodGet, fmt.Sprintf("%s/v1/stats?type=view&key=v%d&wait=10s", reader, i), "dashboard", nil)
-				if err == nil && !strings.Contains(answer, fmt.Sprintf(`"value":%d,`, want)) {
-					err = fmt.Errorf("the reader on %s answers %s, want %d", host, answer, want)
-				}
-				return err
-			})
+	testkit.Eventually(t, patience, func() error {
+		var group errgroup.Group
+		for i := range 80 {
+			host := []string{"host1", "host3"}[i%2]
+			group.Go(func() error { return f.expect(host, i/2, want) })
 		}
-	}
+		return group.Wait()
+	})
 	if _, err := f.call(http.MethodGet, f.roles["host1 quipu-reader.service"].URL()+"/v1/stats?type=view&key=v1", "app", nil); err == nil {
 		t.Error("a token that may write may read")
 	}
@@ -373,6 +369,16 @@ func (f *fleet) count(t *testing.T, want int) {
 		}
 		return nil
 	})
+}
+
+// expect asks the reader of a host, which waits until what was sent is counted.
+func (f *fleet) expect(host string, key, want int) error {
+	reader := f.roles[host+" quipu-reader.service"].URL()
+	answer, err := f.call(http.MethodGet, fmt.Sprintf("%s/v1/stats?type=view&key=v%d&wait=10s", reader, key), "dashboard", nil)
+	if err == nil && !strings.Contains(answer, fmt.Sprintf(`"value":%d,`, want)) {
+		err = fmt.Errorf("the reader on %s answers %s, want %d", host, answer, want)
+	}
+	return err
 }
 
 func (f *fleet) call(method, url, token string, body []byte) (string, error) {
