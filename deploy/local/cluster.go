@@ -21,6 +21,8 @@ const (
 	// a database writes back what it holds in memory.
 	stopGrace       = 30 * time.Second
 	serverStopGrace = 60 * time.Second
+	// catchUpGrace is how long replicas may take to catch up before the end.
+	catchUpGrace = 10 * time.Second
 	// startPatience bounds the start of one server or role.
 	startPatience = 60 * time.Second
 )
@@ -44,6 +46,8 @@ type Cluster struct {
 	shards    []shardServers
 	roles     []roleSpec
 	parts     []*part // in the order in which they stop
+	// replicating: every replica was told what to replicate.
+	replicating bool
 
 	sayMu   sync.Mutex
 	writeMu sync.Mutex // of cluster.json
@@ -126,6 +130,7 @@ func (c *Cluster) open() (err error) {
 	if err != nil {
 		return err
 	}
+	c.forget() // a killed launcher may have left it
 	if found {
 		c.say("going on with the data in %s", c.folder)
 	} else {
@@ -158,6 +163,9 @@ func (c *Cluster) Stop(ctx context.Context) error {
 		for same < len(parts) && parts[same].rank == parts[0].rank {
 			same++
 		}
+		if parts[0].rank == rankDatabases && c.replicating {
+			c.awaitReplicas(ctx)
+		}
 		errs = append(errs, c.stopParts(ctx, parts[:same]))
 		parts = parts[same:]
 	}
@@ -189,6 +197,33 @@ func (c *Cluster) stopParts(ctx context.Context, parts []*part) error {
 		})
 	}
 	return group.Wait()
+}
+
+// awaitReplicas lets replicas catch up before their primaries stop: at the next
+// start what they lack may be too old for the primary's log.
+func (c *Cluster) awaitReplicas(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(ctx, catchUpGrace)
+	defer cancel()
+	var group errgroup.Group
+	for _, shard := range c.shards {
+		for _, replica := range shard.replicas {
+			if !running(shard.primary) || !running(replica) {
+				continue
+			}
+			group.Go(func() error {
+				if err := AwaitReplica(ctx, shard.primary, replica); err != nil {
+					c.say("%v", err)
+				}
+				return nil
+			})
+		}
+	}
+	_ = group.Wait() // told already
+}
+
+func running(server *MariaDB) bool {
+	p := server.Process()
+	return p != nil && !ended(p)
 }
 
 // close gives the data folder back.

@@ -128,16 +128,16 @@ func (c *Cluster) startServers(ctx context.Context) error {
 
 // prepareDatabases sets accounts and replication right, shard by shard at once.
 func (c *Cluster) prepareDatabases(ctx context.Context) error {
-	ctx, cancel := context.WithTimeout(ctx, startPatience)
-	defer cancel()
 	group, ctx := errgroup.WithContext(ctx)
 	for _, shard := range c.shards {
 		group.Go(func() error {
-			if err := ConfigureAccounts(ctx, shard.primary, c.passwords); err != nil {
+			quick, cancel := context.WithTimeout(ctx, startPatience)
+			defer cancel()
+			if err := ConfigureAccounts(quick, shard.primary, c.passwords); err != nil {
 				return err
 			}
 			for _, replica := range shard.replicas {
-				if err := Replicate(ctx, shard.primary, replica, c.passwords[AccountReplicate]); err != nil {
+				if err := c.prepareReplica(ctx, shard.primary, replica); err != nil {
 					return err
 				}
 				c.say("%s replicates %s", replica.Name(), shard.primary.Name())
@@ -145,7 +145,32 @@ func (c *Cluster) prepareDatabases(ctx context.Context) error {
 			return nil
 		})
 	}
-	return group.Wait()
+	if err := group.Wait(); err != nil {
+		return err
+	}
+	c.replicating = true
+	return nil
+}
+
+// prepareReplica starts replication. A replica that can't go on is made anew: better
+// now, when nobody works with the primary, than never.
+func (c *Cluster) prepareReplica(ctx context.Context, primary, replica *MariaDB) error {
+	quick, cancel := context.WithTimeout(ctx, startPatience)
+	defer cancel()
+	password := c.passwords[AccountReplicate]
+	err := Replicate(quick, primary, replica, password)
+	if !errors.Is(err, ErrForked) {
+		return err
+	}
+	c.say("%v; making %s anew from a copy of %s", err, replica.Name(), primary.Name())
+	begun := time.Now()
+	if err := cloneData(ctx, primary, replica); err != nil {
+		return err
+	}
+	c.say("%s is a copy of %s (%.1f s)", replica.Name(), primary.Name(), time.Since(begun).Seconds())
+	quick, cancel = context.WithTimeout(ctx, startPatience)
+	defer cancel()
+	return Replicate(quick, primary, replica, password)
 }
 
 // startRoles runs all roles at once: each waits for those it needs.

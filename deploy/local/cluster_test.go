@@ -336,3 +336,65 @@ func TestClusterTakesOverFromAKilledLauncher(t *testing.T) {
 		t.Errorf("addresses changed:\n%s", diff)
 	}
 }
+
+func TestReplicaThatForkedIsMadeAnew(t *testing.T) {
+	t.Parallel()
+	dir := filepath.Join(t.TempDir(), "data")
+	ctx, cancel := context.WithTimeout(t.Context(), 4*patience)
+	defer cancel()
+	first := up(t, small(dir, &progress{}))
+	primary, replica := first.Database("s1-a"), first.Database("s1-b")
+	execAll(t, primary.Root(), "CREATE TABLE quipu.t (id INT PRIMARY KEY)", "INSERT INTO quipu.t VALUES (1)")
+	if err := local.AwaitReplica(ctx, primary, replica); err != nil {
+		t.Fatal(err)
+	}
+	execAll(t, replica.Root(), "STOP SLAVE", "INSERT INTO quipu.t VALUES (99)") // a stray write
+	execAll(t, primary.Root(), "INSERT INTO quipu.t VALUES (2)")
+	if err := first.Kill(); err != nil {
+		t.Fatal(err)
+	}
+
+	report := &progress{}
+	second := up(t, small(dir, report))
+	if len(report.with("making s1-b anew from a copy of s1-a")) != 1 {
+		t.Errorf("progress: %v, want it to tell what becomes of the replica", report.lines)
+	}
+	primary, replica = second.Database("s1-a"), second.Database("s1-b")
+	execAll(t, primary.Root(), "INSERT INTO quipu.t VALUES (3)")
+	if err := local.AwaitReplica(ctx, primary, replica); err != nil {
+		t.Fatal(err)
+	}
+	if got := query(t, replica.Root(), "SELECT GROUP_CONCAT(id ORDER BY id) FROM quipu.t"); got != "1,2,3" {
+		t.Errorf("the replica has %s, want 1,2,3", got)
+	}
+}
+
+func TestStopLetsReplicasCatchUp(t *testing.T) {
+	t.Parallel()
+	dir := filepath.Join(t.TempDir(), "data")
+	c := up(t, small(dir, &progress{}))
+	primary, replica := c.Database("s1-a"), c.Database("s1-b")
+	execAll(t, primary.Root(), "CREATE TABLE quipu.t (id INT PRIMARY KEY)")
+	execAll(t, replica.Root(), "STOP SLAVE SQL_THREAD")
+	execAll(t, primary.Root(), "INSERT INTO quipu.t VALUES (1)")
+	ctx, cancel := context.WithTimeout(t.Context(), 2*patience)
+	defer cancel()
+	stopped := make(chan error, 1)
+	go func() { stopped <- c.Stop(ctx) }()
+	testkit.Eventually(t, patience, func() error {
+		if processState(t, c.Process("cluster-proxy").PID()) != "Z" {
+			return errors.New("the roles are not stopped yet")
+		}
+		return nil
+	})
+	execAll(t, replica.Root(), "START SLAVE SQL_THREAD")
+	if err := <-stopped; err != nil {
+		t.Fatal(err)
+	}
+	if err := replica.Start(ctx); err != nil {
+		t.Fatal(err)
+	}
+	if got := query(t, replica.Root(), "SELECT COUNT(*) FROM quipu.t"); got != "1" {
+		t.Errorf("the replica was stopped with %s rows, want 1", got)
+	}
+}

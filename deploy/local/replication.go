@@ -3,11 +3,16 @@ package local
 import (
 	"context"
 	"database/sql"
+	"errors"
 	"fmt"
 	"time"
 )
 
 const replicationPoll = 20 * time.Millisecond
+
+// ErrForked says that a replica can't go on from its primary's binary log: it has
+// what the log lacks, or lacks what the log no longer has.
+var ErrForked = errors.New("can't go on from its primary's log")
 
 // Replicate makes a server the replica of another and returns when its threads
 // run. The replica fetches all that it lacks by GTID, so repeating it, or doing it
@@ -16,7 +21,7 @@ func Replicate(ctx context.Context, primary, replica *MariaDB, password string) 
 	if err := pointAt(ctx, primary, replica, password); err != nil {
 		return fmt.Errorf("replicate %s to %s: %w", primary.Name(), replica.Name(), err)
 	}
-	err := poll(ctx, replicationPoll, func(ctx context.Context) error {
+	err := pollReplica(ctx, func(ctx context.Context) error {
 		return replicaRuns(ctx, replica)
 	})
 	if err != nil {
@@ -54,8 +59,29 @@ func replicaRuns(ctx context.Context, replica *MariaDB) error {
 	if status["Slave_IO_Running"] == "Yes" && status["Slave_SQL_Running"] == "Yes" {
 		return nil
 	}
-	return fmt.Errorf("reading the log: %s %s; applying it: %s %s",
+	err = fmt.Errorf("reading the log: %s %s; applying it: %s %s",
 		status["Slave_IO_Running"], status["Last_IO_Error"], status["Slave_SQL_Running"], status["Last_SQL_Error"])
+	if status["Last_IO_Errno"] == masterFatal || status["Slave_SQL_Running"] == "No" && status["Last_SQL_Errno"] != "0" {
+		return fmt.Errorf("%w: %w", ErrForked, err)
+	}
+	return err
+}
+
+// masterFatal is the error with which a primary refuses a replica's position.
+const masterFatal = "1236"
+
+// pollReplica polls until try succeeds, ctx is done, or the replica can't go on.
+func pollReplica(ctx context.Context, try func(context.Context) error) error {
+	var forked error
+	err := poll(ctx, replicationPoll, func(ctx context.Context) error {
+		err := try(ctx)
+		if errors.Is(err, ErrForked) {
+			forked = err
+			return nil
+		}
+		return err
+	})
+	return errors.Join(forked, err)
 }
 
 func replicaStatus(ctx context.Context, replica *MariaDB) (map[string]string, error) {
@@ -103,7 +129,7 @@ func AwaitReplica(ctx context.Context, primary, replica *MariaDB) error {
 	if err := source.QueryRowContext(ctx, "SELECT @@GLOBAL.gtid_binlog_pos").Scan(&position); err != nil {
 		return fmt.Errorf("await replica %s: %w", replica.Name(), err)
 	}
-	err = poll(ctx, replicationPoll, func(ctx context.Context) error {
+	err = pollReplica(ctx, func(ctx context.Context) error {
 		return replicaAt(ctx, replica, position)
 	})
 	if err != nil {
