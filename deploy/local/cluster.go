@@ -23,6 +23,8 @@ const (
 	serverStopGrace = 60 * time.Second
 	// catchUpGrace is how long replicas may take to catch up before the end.
 	catchUpGrace = 10 * time.Second
+	// followPatience is how long a start watches whether a replica follows.
+	followPatience = 3 * time.Second
 	// startPatience bounds the start of one server or role.
 	startPatience = 60 * time.Second
 )

@@ -159,6 +159,9 @@ func (c *Cluster) prepareReplica(ctx context.Context, primary, replica *MariaDB)
 	defer cancel()
 	password := c.passwords[AccountReplicate]
 	err := Replicate(quick, primary, replica, password)
+	if err == nil {
+		err = c.followsFor(ctx, primary, replica)
+	}
 	if !errors.Is(err, ErrForked) {
 		return err
 	}
@@ -171,6 +174,19 @@ func (c *Cluster) prepareReplica(ctx context.Context, primary, replica *MariaDB)
 	quick, cancel = context.WithTimeout(ctx, startPatience)
 	defer cancel()
 	return Replicate(quick, primary, replica, password)
+}
+
+// followsFor watches a replica until it has caught up, or seems to take long: that it
+// can't go on may show only then.
+func (c *Cluster) followsFor(ctx context.Context, primary, replica *MariaDB) error {
+	short, cancel := context.WithTimeout(ctx, followPatience)
+	defer cancel()
+	err := AwaitReplica(short, primary, replica)
+	if err == nil || errors.Is(err, ErrForked) || ctx.Err() != nil {
+		return err
+	}
+	c.say("%s lags behind %s", replica.Name(), primary.Name())
+	return nil
 }
 
 // startRoles runs all roles at once: each waits for those it needs.
