@@ -45,6 +45,9 @@ All data is in one folder. A later 'quipu up' with it goes on with the data, on 
 it also takes over what a launcher that was killed left running. Ctrl-C stops everything in
 order; a second one kills what is left, and no acknowledged event is lost by that either.
 
+Settings of all roles can be given with --set; variables QUIPU_… of the environment are not
+passed on to them.
+
 Needed are MariaDB 10.6 or later, Java and ZooKeeper 3.8 or later; 'make deps' installs what
 is missing.
 
