@@ -6,7 +6,6 @@ import (
 	"io"
 	"os"
 
-	"github.com/prometheus/client_golang/prometheus"
 	"github.com/spf13/cobra"
 
 	"github.com/quipudb/quipu/cluster"
@@ -74,27 +73,10 @@ func readKeysFrom(path string, stdin io.Reader, eventType string) ([]wire.KeyAtt
 
 // importKeys sends the keys to a cluster proxy, some thousand at a time.
 func importKeys(c *cobra.Command, cfg *config.Effective, keys []wire.KeyAttributes) error {
-	token, err := cfg.Auth.ReadInternalToken()
-	if err != nil {
-		return err
-	}
-	calls := newCalls(cfg, token)
-	defer calls.Close()
-	log := logger(c.ErrOrStderr(), cfg)
-	return withZooKeeper(c.Context(), cfg, log, func(ctx context.Context, zk *zookeeper.Client) error {
-		snapshot, err := currentSnapshot(ctx, zk, log)
-		if err != nil {
-			return err
-		}
-		if err := checkCluster(cfg, snapshot.Settings); err != nil {
-			return err
-		}
+	return withProxies(c, cfg, func(ctx context.Context, zk *zookeeper.Client, proxies *proxyclient.Client) error {
 		if err := checkTypes(ctx, zk, keys); err != nil {
 			return err
 		}
-		proxies := proxyclient.New(proxyclient.Config{
-			URLs: func() []string { return urlsOf(snapshot, cluster.RoleClusterProxy) }, Client: calls, Registerer: prometheus.NewRegistry(),
-		})
 		return sendKeys(ctx, c.OutOrStdout(), proxies, keys)
 	})
 }
