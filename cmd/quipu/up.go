@@ -126,11 +126,25 @@ func runUp(c *cobra.Command, s *settings, o upOptions) error {
 		Shards: o.shards, Replicas: o.replicas, Partitions: o.partitions, Writers: o.writers, PortBase: o.portBase,
 		EventTypes: sampleTypes(), Settings: settings, BufferPoolBytes: int64(o.databaseCache), Progress: screen.progress,
 	})}
-	if err := u.run(c.Context()); err != nil {
+	ctx, release := outlive(c.Context())
+	defer release()
+	if err := u.run(ctx); err != nil {
 		fmt.Fprintln(c.ErrOrStderr(), err) // may hold many lines: the end of a log
 		return errNotUp
 	}
 	return nil
+}
+
+// outlive makes a terminal that is closed a request to stop in order, and a reader of the output that went away no reason to die
+// and leave everything running.
+func outlive(ctx context.Context) (context.Context, func()) {
+	broken := make(chan os.Signal, 1)
+	signal.Notify(broken, syscall.SIGPIPE)
+	ctx, stop := signal.NotifyContext(ctx, syscall.SIGHUP)
+	return ctx, func() {
+		stop()
+		signal.Stop(broken)
+	}
 }
 
 // up is one run of a cluster.
