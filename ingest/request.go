@@ -1,6 +1,7 @@
 package ingest
 
 import (
+	"slices"
 	"sync/atomic"
 	"time"
 )
@@ -20,7 +21,7 @@ type request struct {
 	timer *time.Timer
 }
 
-// part is the entries of a request that belong to one partition: order[from:to].
+// part is entries of a request that belong to one partition: order[from:to].
 type part struct {
 	partition int32
 	from, to  int32
@@ -44,7 +45,8 @@ func (r *request) reusable() bool {
 		cap(r.parser.ids) <= maxPooledBytes && cap(r.parser.entries) <= maxPooledEvents
 }
 
-// split sorts the entries by partition, keeping their order within one.
+// split sorts the entries by partition, keeping their order within one. A partition has one part, unless that would be more than a share
+// may be.
 func (r *request) split(partitions int) {
 	entries := r.parser.entries
 	r.parts, r.order = r.parts[:0], append(r.order[:0], make([]int32, len(entries))...)
@@ -67,6 +69,30 @@ func (r *request) split(partitions int) {
 		slot := &r.counts[entries[i].partition]
 		r.order[*slot] = int32(i)
 		*slot++
+	}
+	if len(entries) > maxShareEvents || len(r.body)+len(entries)*overheadBytes > maxShareBytes {
+		r.cut()
+	}
+}
+
+// overheadBytes is more than an event takes in a batch besides its key and id.
+const overheadBytes = 64
+
+// cut divides the parts that are larger than a share may be.
+func (r *request) cut() {
+	whole := slices.Clone(r.parts)
+	r.parts = r.parts[:0]
+	for _, p := range whole {
+		size := 0
+		for i := p.from; i < p.to; i++ {
+			e := &r.parser.entries[r.order[i]]
+			size += len(e.Key) + len(e.ID) + overheadBytes
+			if size > maxShareBytes || i-p.from >= maxShareEvents {
+				r.parts = append(r.parts, part{partition: p.partition, from: p.from, to: i})
+				p.from, size = i, len(e.Key)+len(e.ID)+overheadBytes
+			}
+		}
+		r.parts = append(r.parts, p)
 	}
 }
 
