@@ -14,6 +14,25 @@ import (
 	"github.com/quipudb/quipu/wire"
 )
 
+// TestBodiesThatStillWaitStayInFlight: a caller that went away, or was sent away, leaves its events waiting for the log; as long as they do
+// their bytes count, or a log that hangs would gather them without a bound (INV-9).
+func TestBodiesThatStillWaitStayInFlight(t *testing.T) {
+	log := newStuckLog()
+	r := start(t, options{
+		faulty: func(l ingest.Log) ingest.Log { log.Log = l; return log },
+		config: func(c *ingest.Config) { c.AppendTimeout, c.MaxInFlight = 10*time.Millisecond, 4000 },
+	})
+	release := sync.OnceFunc(func() { close(log.release) })
+	t.Cleanup(release)
+	body := "[" + strings.Repeat(view("a", "1")+",", 40) + view("a", "1") + "]" // 1,5 KB
+	r.post(body).wantProblem(t, http.StatusGatewayTimeout, wire.CodeDeadline)
+	r.post(body).wantProblem(t, http.StatusGatewayTimeout, wire.CodeDeadline)
+	r.post(body).wantProblem(t, http.StatusTooManyRequests, wire.CodeOverloaded)
+	release()
+	eventually(t, func() bool { return len(r.events()) == 82 })
+	eventually(t, func() bool { return r.post(body).status == http.StatusAccepted })
+}
+
 // TestBatchesFitAnApply: however much gathers while the log is slow, each batch adds up to what one Apply may carry, even if every event is a row
 // of its own. A larger one could never be counted.
 func TestBatchesFitAnApply(t *testing.T) {

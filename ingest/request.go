@@ -17,9 +17,21 @@ type request struct {
 	parts  []part
 
 	left  atomic.Int32  // parts whose fate is open
-	done  chan struct{} // gets a token when left reaches 0
+	done  chan struct{} // gets a token when left reaches 0, unless the request is abandoned
 	timer *time.Timer
+
+	fate atomic.Int32
+
+	inFlight *inFlight
+	taken    int64 // of inFlight, for the body
 }
+
+// What is known of a request's parts.
+const (
+	fateOpen      = iota
+	fateKnown     // every part is settled, and its caller waits for the answer
+	fateAbandoned // its caller does not wait any longer
+)
 
 // part is entries of a request that belong to one partition: order[from:to].
 type part struct {
@@ -28,10 +40,10 @@ type part struct {
 	err       error
 }
 
-func newRequest() *request {
+func newRequest(f *inFlight) *request {
 	t := time.NewTimer(time.Hour)
 	t.Stop()
-	return &request{done: make(chan struct{}, 1), timer: t}
+	return &request{done: make(chan struct{}, 1), timer: t, inFlight: f}
 }
 
 // maxPooledBytes and maxPooledEvents bound what a pooled request may keep.
@@ -99,7 +111,21 @@ func (r *request) cut() {
 // settle notes what became of a part.
 func (r *request) settle(part int, err error) {
 	r.parts[part].err = err
-	if r.left.Add(-1) == 0 {
-		r.done <- struct{}{}
+	if r.left.Add(-1) > 0 {
+		return
 	}
+	if r.fate.CompareAndSwap(fateOpen, fateKnown) {
+		r.done <- struct{}{}
+		return
+	}
+	r.giveBack()
+}
+
+// abandon leaves the request to the log, which gives back what its body took of inFlight once every part has been settled: until then its
+// events take memory. It returns false, and does nothing, if that is so already.
+func (r *request) abandon() bool { return r.fate.CompareAndSwap(fateOpen, fateAbandoned) }
+
+func (r *request) giveBack() {
+	r.inFlight.giveBack(r.taken)
+	r.taken = 0
 }
