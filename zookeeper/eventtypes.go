@@ -51,7 +51,7 @@ func (c *Client) compareEventType(ctx context.Context, t event.Type) error {
 	t.CreatedAt = found.CreatedAt
 	if t != found {
 		return fmt.Errorf("%w: %s has unit %q, description %q, allow_negative %t, accept_late %s", ErrTypeConflict,
-			found.Name, found.Unit, found.Description, found.AllowNegative, found.AcceptLate)
+			found.Name, found.Unit, found.Description, found.AllowNegative, event.FormatDuration(found.AcceptLate))
 	}
 	return nil
 }
