@@ -155,7 +155,7 @@ func New(cfg Config) (*Ingest, error) {
 		bodies:   bodyReader{maxBody: cfg.MaxBody, inFlight: &inFlight{limit: cfg.MaxInFlight}},
 		jsonType: []string{wire.JSONType}, idle: make(chan struct{}, 1),
 	}
-	i.requests.New = func() any { return newRequest(i.bodies.inFlight) }
+	i.requests.New = func() any { return newRequest() }
 	i.draining, i.drain = context.WithCancel(context.Background())
 	for p := range cfg.Log.Partitions() {
 		i.lanes = append(i.lanes, newLane(p, cfg.Log, pace{delay: cfg.CommitDelay, bytes: cfg.CommitBytes}, i.window, i.metrics))
@@ -168,6 +168,7 @@ func New(cfg Config) (*Ingest, error) {
 func (i *Ingest) Register(e *echo.Echo, v *auth.Verifier) {
 	e.POST("/v1/events", i.postEvents, v.Require(auth.Write))
 	e.GET("/v1/event-types", i.getEventTypes, v.Require(auth.Read))
+	e.HEAD("/v1/event-types", i.getEventTypes, v.Require(auth.Read))
 	internal := v.Require(auth.Internal)
 	e.GET(wire.PathLogRead, i.readLog, internal)
 	e.GET(wire.PathLogSeek, i.seekLog, internal)
