@@ -155,7 +155,7 @@ func New(cfg Config) (*Ingest, error) {
 		bodies:   bodyReader{maxBody: cfg.MaxBody, inFlight: &inFlight{limit: cfg.MaxInFlight}},
 		jsonType: []string{wire.JSONType}, idle: make(chan struct{}, 1),
 	}
-	i.requests.New = func() any { return newRequest() }
+	i.requests.New = func() any { return newRequest(i.bodies.inFlight) }
 	i.draining, i.drain = context.WithCancel(context.Background())
 	for p := range cfg.Log.Partitions() {
 		i.lanes = append(i.lanes, newLane(p, cfg.Log, pace{delay: cfg.CommitDelay, bytes: cfg.CommitBytes}, i.window, i.metrics))

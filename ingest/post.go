@@ -60,10 +60,12 @@ func (i *Ingest) accept(c echo.Context, r *request) (settled bool, err error) {
 	if err := noParameters(c.Request()); err != nil {
 		return true, err
 	}
-	body, taken, err := i.bodies.read(c.Request(), r.body)
-	r.body = body
-	defer i.bodies.inFlight.giveBack(taken)
-	if err != nil {
+	defer func() {
+		if r.fate.Load() != fateAbandoned {
+			r.giveBack()
+		}
+	}()
+	if r.body, r.taken, err = i.bodies.read(c.Request(), r.body); err != nil {
 		return true, err
 	}
 	if err := i.parse(c.Request(), r); err != nil {
@@ -154,6 +156,7 @@ func (i *Ingest) commit(c echo.Context, r *request) (accepted int, settled bool,
 	}
 	r.split(len(i.lanes))
 	r.left.Store(int32(len(r.parts)))
+	r.fate.Store(fateOpen)
 	for n := range r.parts {
 		i.lanes[r.parts[n].partition].add(r, n)
 	}
@@ -166,6 +169,11 @@ func (i *Ingest) commit(c echo.Context, r *request) (accepted int, settled bool,
 	case <-c.Request().Context().Done():
 		err = c.Request().Context().Err()
 	case <-r.timer.C:
+	}
+	if !r.abandon() { // it was settled just now
+		<-r.done
+		accepted, err = r.conclude()
+		return accepted, true, err
 	}
 	return 0, false, wire.NewProblem(wire.CodeDeadline, "the log did not answer in time: the events may be accepted or not; those with an id can safely be sent again").
 		WithRetryAfter(time.Second).WithCause(err)
