@@ -40,6 +40,7 @@ type Log interface {
 	Partitions() int
 	Incarnation() string
 	Now() (ms int64, err error) // log time
+	Bytes() (used, limit int64) // of its files
 }
 
 // Registry records which log the cluster counts; *zookeeper.Client is one.
@@ -85,7 +86,7 @@ type Config struct {
 	WindowMaxIDs   int64
 	IdempotencyMax int // Idempotency-Keys remembered
 
-	Retention     time.Duration // how long batches are kept at least; negative: no time at all
+	Retention     time.Duration // how long batches are kept while the log is not three quarters full; negative: no time at all
 	TrimInterval  time.Duration
 	TrimTimeout   time.Duration
 	AppendTimeout time.Duration // how long a request waits for the log at most
