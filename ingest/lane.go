@@ -10,13 +10,14 @@ import (
 	"github.com/quipudb/quipu/eventlog"
 )
 
-// Bounds at which a batch takes no more shares, and those of a share: request.split cuts larger ones. Together they stay below
-// eventlog.MaxBatchBytes and, should every event be a row of its own, below what one Apply may carry. Batches are counted whole.
+// Bounds at which a batch takes no more shares, and those of a share: request.split cuts larger ones. Batches are counted whole: together
+// these stay below eventlog.MaxBatchBytes and, should every event be a row of its own, well below what one Apply may carry, for a shard must
+// get them done within the time of one, too.
 const (
 	maxCommitBytes  = 4 << 20
-	maxCommitEvents = 50_000
+	maxCommitEvents = 20_000
 	maxShareBytes   = 10 << 20
-	maxShareEvents  = 50_000
+	maxShareEvents  = 20_000
 )
 
 // lane gathers the events of one partition from all requests and appends them, one batch at a time: while an append is under way
