@@ -20,7 +20,7 @@ func TestBodiesThatStillWaitStayInFlight(t *testing.T) {
 	log := newStuckLog()
 	r := start(t, options{
 		faulty: func(l ingest.Log) ingest.Log { log.Log = l; return log },
-		config: func(c *ingest.Config) { c.AppendTimeout, c.MaxInFlight = 10*time.Millisecond, 4000 },
+		config: func(c *ingest.Config) { c.AppendTimeout, c.MaxInFlight = 10*time.Millisecond, 6000 },
 	})
 	release := sync.OnceFunc(func() { close(log.release) })
 	t.Cleanup(release)
@@ -30,7 +30,23 @@ func TestBodiesThatStillWaitStayInFlight(t *testing.T) {
 	r.post(body).wantProblem(t, http.StatusTooManyRequests, wire.CodeOverloaded)
 	release()
 	eventually(t, func() bool { return len(r.events()) == 82 })
+	eventually(t, func() bool { return r.inFlight() == 0 })
 	eventually(t, func() bool { return r.post(body).status == http.StatusAccepted })
+}
+
+// inFlight returns the metric.
+func (r *rig) inFlight() float64 {
+	families, err := r.registry.Gather()
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	for _, f := range families {
+		if f.GetName() == "quipu_ingest_in_flight_bytes" {
+			return f.GetMetric()[0].GetGauge().GetValue()
+		}
+	}
+	r.t.Fatal("there is no such metric")
+	return 0
 }
 
 // TestBatchesFitAnApply: however much gathers while the log is slow, each batch adds up to what one Apply may carry, even if every event is a row

@@ -121,9 +121,20 @@ func (r *request) settle(part int, err error) {
 	r.giveBack()
 }
 
-// abandon leaves the request to the log, which gives back what its body took of inFlight once every part has been settled: until then its
-// events take memory. It returns false, and does nothing, if that is so already.
-func (r *request) abandon() bool { return r.fate.CompareAndSwap(fateOpen, fateAbandoned) }
+// abandonedBytes is what an abandoned request takes beside its events.
+const abandonedBytes = 1 << 10
+
+// abandon leaves the request to the log, which gives back what it took of inFlight once every part has been settled: until then its
+// events take memory, in batches that wait. It returns false if that is so already.
+func (r *request) abandon() bool {
+	r.inFlight.bytes.Add(abandonedBytes)
+	r.taken += abandonedBytes
+	if !r.fate.CompareAndSwap(fateOpen, fateAbandoned) {
+		return false
+	}
+	r.body, r.answer, r.order, r.counts, r.parser = nil, nil, nil, nil, parser{} // the batches have copies
+	return true
+}
 
 func (r *request) giveBack() {
 	r.inFlight.giveBack(r.taken)
