@@ -7,7 +7,8 @@ import (
 	"github.com/quipudb/quipu/eventlog"
 )
 
-// TestTrimmingAllBesideRotation: trimming up to the end right after the append that filled a segment, while the next segment is being made.
+// TestTrimmingAllBesideRotation: trimming up to the end right after the append that filled a segment, while raft-wal makes the next one. It then
+// listed an empty segment as the full one, refused every append from there on, and the log would not open again.
 func TestTrimmingAllBesideRotation(t *testing.T) {
 	const size, rounds = 3000, 300 // three records fill a segment
 	dir := t.TempDir()
