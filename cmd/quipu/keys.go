@@ -46,7 +46,7 @@ anything is set: every mistake is told with its line. To import a file again cha
 nothing.`,
 		Example: `  quipu keys import videos.csv --type view
   zcat videos.csv.gz | quipu keys import - --type view`,
-		Args: cobra.ExactArgs(1),
+		Args: oneArgument("FILE"),
 		RunE: s.runWith(func(c *cobra.Command, cfg *config.Effective, args []string) error {
 			keys, err := readKeysFrom(args[0], c.InOrStdin(), eventType)
 			if err != nil {

@@ -40,7 +40,7 @@ through npm, or from a --file of it.
 --verify compares every airport and route with the data, also when all was loaded before.`,
 		Example: `  quipu load flights --register --config data/quipu.yaml
   quipu load flights --all --verify --config data/quipu.yaml`,
-		Args: cobra.NoArgs,
+		Args: noArguments,
 		RunE: s.runWith(func(c *cobra.Command, cfg *config.Effective, _ []string) error {
 			if o.file != "" {
 				o.all = true

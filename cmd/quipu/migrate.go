@@ -60,7 +60,7 @@ func (m *migration) upCommand() *cobra.Command {
 the partitions that the topology gives it, and an old one is checked for having them.`,
 		Example: `  quipu migrate up
   quipu migrate up --shard s2 --dry-run`,
-		Args: cobra.NoArgs,
+		Args: noArguments,
 		RunE: m.settings.runWith(func(c *cobra.Command, cfg *config.Effective, _ []string) error {
 			return m.move(c, cfg, migrations.Latest())
 		}),
@@ -76,7 +76,7 @@ func (m *migration) gotoCommand() *cobra.Command {
 		Long:  `Brings every shard up or down to a version; 0 is the empty schema.`,
 		Example: `  quipu migrate goto 4
   quipu migrate goto 3 --dry-run`,
-		Args: cobra.ExactArgs(1),
+		Args: oneArgument("VERSION"),
 		RunE: m.settings.runWith(func(c *cobra.Command, cfg *config.Effective, args []string) error {
 			version, err := parseVersion(args[0])
 			if err != nil {
@@ -98,7 +98,7 @@ run with --allow-data-loss only. 'quipu migrate goto VERSION --dry-run' shows wh
 run.`,
 		Example: `  quipu migrate down 1
   quipu migrate down 1 --shard s2 --allow-data-loss`,
-		Args: cobra.ExactArgs(1),
+		Args: oneArgument("N"),
 		RunE: m.settings.runWith(func(c *cobra.Command, cfg *config.Effective, args []string) error {
 			n, err := parseVersion(args[0])
 			if err != nil || n == 0 {
@@ -118,7 +118,7 @@ func (m *migration) versionCommand() *cobra.Command {
 		Long: `Prints the version of the schema that every shard has, and fails if they differ, or if a
 migration stopped half way on one of them. 'quipu migrate status' shows each shard.`,
 		Example: `  quipu migrate version`,
-		Args:    cobra.NoArgs,
+		Args:    noArguments,
 		RunE: m.settings.runWith(func(c *cobra.Command, cfg *config.Effective, _ []string) error {
 			return m.with(c, cfg, func(ctx context.Context, f *fleet) error {
 				version, err := f.runner.Version(ctx)
@@ -140,7 +140,7 @@ func (m *migration) statusCommand() *cobra.Command {
 half way, and the last migrations that ran. It fails if a shard could not be asked, or is
 not at the latest version.`,
 		Example: `  quipu migrate status`,
-		Args:    cobra.NoArgs,
+		Args:    noArguments,
 		RunE: m.settings.runWith(func(c *cobra.Command, cfg *config.Effective, _ []string) error {
 			return m.with(c, cfg, func(ctx context.Context, f *fleet) error {
 				return printStatus(c.OutOrStdout(), f.runner.Status(ctx))
@@ -158,7 +158,7 @@ that stopped half way: 'quipu migrate status' names the statement that it stoppe
 undo what was done before it, or carry out it and the rest by hand, and then force the
 version that the shard has.`,
 		Example: `  quipu migrate force --shard s1 3`,
-		Args:    cobra.ExactArgs(1),
+		Args:    oneArgument("VERSION"),
 		RunE: m.settings.runWith(func(c *cobra.Command, cfg *config.Effective, args []string) error {
 			version, err := parseVersion(args[0])
 			if err != nil {

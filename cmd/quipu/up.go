@@ -59,7 +59,7 @@ Files of interest in the data folder:
 		Example: `  quipu up
   quipu up --data /var/tmp/quipu --no-sample --writers 2
   quipu up --set writer.flush_interval=200ms`,
-		Args: cobra.NoArgs,
+		Args: noArguments,
 		RunE: func(c *cobra.Command, _ []string) error { return runUp(c, s, o) },
 	}
 	f := c.Flags()
