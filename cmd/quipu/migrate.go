@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"slices"
@@ -104,7 +105,7 @@ run.`,
 			if err != nil || n == 0 {
 				return usagef("how many versions to go back must be a whole number from 1 on, is %q", args[0])
 			}
-			return m.with(c, cfg, func(ctx context.Context, f *fleet) error { return f.runner.Down(ctx, int(n)) })
+			return m.with(c, cfg, func(ctx context.Context, f *fleet) error { return tellDataLoss(f.runner.Down(ctx, int(n))) })
 		}),
 	}
 	c.Flags().BoolVar(&m.allowDataLoss, "allow-data-loss", false, "run migrations that destroy data")
@@ -167,7 +168,13 @@ version that the shard has.`,
 			if m.shard == "" {
 				return usagef("flag --shard is needed: what was repaired by hand is one shard")
 			}
-			return m.with(c, cfg, func(ctx context.Context, f *fleet) error { return f.runner.Force(ctx, version) })
+			return m.with(c, cfg, func(ctx context.Context, f *fleet) error {
+				if err := f.runner.Force(ctx, version); err != nil {
+					return err
+				}
+				_, err := fmt.Fprintf(c.OutOrStdout(), "shard %s: version %d is on record; nothing was run\n", m.shard, version)
+				return err
+			})
 		}),
 	}
 }
@@ -187,13 +194,21 @@ func (m *migration) move(c *cobra.Command, cfg *config.Effective, version uint) 
 			return printPlan(ctx, c.OutOrStdout(), f.runner, version)
 		}
 		if err := f.runner.Goto(ctx, version); err != nil {
-			return err
+			return tellDataLoss(err)
 		}
 		if migrations.Known(version, false) != nil {
 			return nil
 		}
 		return f.ensureOwnership(ctx)
 	})
+}
+
+// tellDataLoss names the way to what was refused.
+func tellDataLoss(err error) error {
+	if errors.Is(err, migrations.ErrDataLoss) {
+		return fmt.Errorf("%w; with --allow-data-loss it runs", err)
+	}
+	return err
 }
 
 func printPlan(ctx context.Context, out io.Writer, runner *migrations.Runner, version uint) error {
@@ -228,9 +243,16 @@ func printStatus(out io.Writer, all []migrations.Status) error {
 			bad = append(bad, s.Shard)
 		}
 		for _, e := range slices.Backward(s.History) {
-			fmt.Fprintf(out, "  %s  %-7s %s", e.StartedAt, e.State, e.File)
+			what := e.File
+			if what == "" {
+				what = fmt.Sprintf("version %d", e.Version)
+			}
+			fmt.Fprintf(out, "  %s  %-7s %s", e.StartedAt, e.State, what)
 			if e.State != "done" && e.Statements > 0 {
-				fmt.Fprintf(out, ", statement %d of %d %s", e.Statement, e.Statements, e.Error)
+				fmt.Fprintf(out, ", statement %d of %d", e.Statement, e.Statements)
+				if e.Error != "" {
+					fmt.Fprintf(out, ": %s", e.Error)
+				}
 			}
 			fmt.Fprintln(out)
 		}
