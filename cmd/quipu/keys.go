@@ -35,7 +35,7 @@ func newKeysImportCommand(s *settings) *cobra.Command {
 		Long: `Sets titles and owners of keys from a CSV file (- is the standard input). Its first line
 names the columns, in any order:
 
-  type    event type; may be left out with --type
+  type    event type; may be left out, or empty, with --type
   key     needed
   title   up to 255 bytes
   owner   up to 255 bytes
@@ -55,7 +55,7 @@ nothing.`,
 			return importKeys(c, cfg, keys)
 		}),
 	}
-	c.Flags().StringVar(&eventType, "type", "", "event `type` of all keys, if the file has no such column")
+	c.Flags().StringVar(&eventType, "type", "", "event `type` of the keys that have none in the file")
 	return c
 }
 
@@ -108,10 +108,9 @@ func sendKeys(ctx context.Context, out io.Writer, proxies *proxyclient.Client, k
 			return fmt.Errorf("import keys %d to %d (what came before is set; importing again is safe): %w", sent+1, sent+n, err)
 		}
 		done.Created += answer.Created
-		done.Updated += answer.Updated
 		sent += n
 	}
-	_, err := fmt.Fprintf(out, "%d keys: %d created, %d changed\n", len(keys), done.Created, done.Updated)
+	_, err := fmt.Fprintf(out, "keys set: %d, of which new: %d\n", len(keys), done.Created)
 	return err
 }
 
