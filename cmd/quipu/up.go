@@ -65,10 +65,10 @@ Files of interest in the data folder:
 	f := c.Flags()
 	f.StringVar(&o.data, "data", "data", "data `folder`")
 	f.IntVar(&o.shards, "shards", 0, "number of shards of a new cluster (default 2)")
-	f.IntVar(&o.replicas, "replicas", 0, "number of replicas of each shard of a new cluster; -1 for none (default 1)")
+	f.IntVar(&o.replicas, "replicas", 0, "number of replicas of each shard of a new cluster, 0 for none (default 1)")
 	f.IntVar(&o.partitions, "partitions", 0, "number of partitions of a new cluster (default 16)")
 	f.IntVar(&o.writers, "writers", local.DefaultWriters, "number of writers")
-	f.IntVar(&o.portBase, "port-base", 0, "preferred `port` of ingest; the reader and the other roles come next; -1: any free ports (default 8080 for a new cluster)")
+	f.IntVar(&o.portBase, "port-base", 0, "preferred `port` of ingest; the reader and the other roles come next; 0: any free ports (default 8080 for a new cluster)")
 	f.BoolVar(&o.noSample, "no-sample", false, "register the event types of the sample but load no data")
 	f.Var(sizeFlag{&o.databaseCache}, "database-cache", "cache of each database")
 	return c
@@ -108,6 +108,9 @@ func runUp(c *cobra.Command, s *settings, o upOptions) error {
 			return usagef("flag --%s has no place here: %s", flag, instead)
 		}
 	}
+	if err := o.check(c); err != nil {
+		return err
+	}
 	cfg, err := s.load() // checks --set before anything starts
 	if err != nil {
 		return err
@@ -131,6 +134,22 @@ func runUp(c *cobra.Command, s *settings, o upOptions) error {
 	if err := u.run(ctx); err != nil {
 		fmt.Fprintln(c.ErrOrStderr(), err) // may hold many lines: the end of a log
 		return errNotUp
+	}
+	return nil
+}
+
+// check refuses numbers that were given and mean nothing, where 0 stands for one that wasn't.
+func (o *upOptions) check(c *cobra.Command) error {
+	for flag, value := range map[string]int{"shards": o.shards, "partitions": o.partitions, "writers": o.writers} {
+		if c.Flags().Changed(flag) && value < 1 {
+			return usagef("flag --%s must be at least 1, is %d", flag, value)
+		}
+	}
+	if c.Flags().Changed("replicas") && o.replicas == 0 {
+		o.replicas = local.NoReplicas
+	}
+	if c.Flags().Changed("port-base") && o.portBase == 0 {
+		o.portBase = local.AnyPorts
 	}
 	return nil
 }
