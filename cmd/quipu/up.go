@@ -97,8 +97,12 @@ func sampleTypes() []event.Type {
 	return append([]event.Type{view}, flights.Types()...)
 }
 
-// errNotUp is for what was printed in full already.
-var errNotUp = errors.New("the cluster is not up: see above")
+var (
+	// errNotUp is for what was printed in full already.
+	errNotUp = errors.New("the cluster is not up: see above")
+	// errKilled is the end after a second request to stop.
+	errKilled = errors.New("killed, as asked for, before everything had stopped")
+)
 
 func runUp(c *cobra.Command, s *settings, o upOptions) error {
 	for flag, instead := range map[string]string{
@@ -131,7 +135,9 @@ func runUp(c *cobra.Command, s *settings, o upOptions) error {
 	})}
 	ctx, release := outlive(c.Context())
 	defer release()
-	if err := u.run(ctx); err != nil {
+	if err := u.run(ctx); errors.Is(err, errKilled) {
+		return err
+	} else if err != nil {
 		fmt.Fprintln(c.ErrOrStderr(), err) // may hold many lines: the end of a log
 		return errNotUp
 	}
@@ -186,7 +192,12 @@ func (u *up) run(ctx context.Context) error {
 		u.screen.progress("stopping; Ctrl-C again kills what is left")
 		err = nil // what was interrupted is no failure
 	}
-	if stopped := u.cluster.Stop(impatient); stopped != nil {
+	stopped := u.cluster.Stop(impatient)
+	if err == nil && impatient.Err() != nil && errors.Is(stopped, local.ErrKilled) {
+		u.screen.progress("killed what was left; the data stays in " + u.options.data + ", and the next start recovers it")
+		return errKilled
+	}
+	if stopped != nil {
 		return errors.Join(err, stopped)
 	}
 	if err == nil {
