@@ -82,6 +82,9 @@ func (a *batchAnswer) read(keys []asked) ([]counted, time.Time, error) {
 	out := make([]counted, len(keys))
 	for i := range a.Results {
 		result := &a.Results[i]
+		if result.Error != nil && result.Error.Code == string(wire.CodeUnknownType) {
+			continue // nothing of it was counted
+		}
 		if result.Error != nil {
 			problem := wire.NewProblem(wire.Code(result.Error.Code), "%s", result.Error.Message)
 			return nil, time.Time{}, fmt.Errorf("ask for %s %q: %w", keys[i/2].eventType, keys[i/2].key, problem)

@@ -18,6 +18,8 @@ type ReplayConfig struct {
 	Batch int    // events a request; 1,000
 	Run   string // unique name of the run, at most 64 bytes: ids of events without one begin with it
 	Tally bool   // keep account of what is acknowledged, for Verify
+	// Before is called with the types and keys that the run comes upon, before any event of them is sent; nil if nobody wants to know.
+	Before func(keys iter.Seq2[string, string]) error
 }
 
 // Replay is a Source of given events, in their order. Events without an id get one, those without a time the time at which they are
@@ -31,6 +33,7 @@ type Replay struct {
 	stop func()
 	row  uint64
 	done bool
+	met  map[cellKey]struct{} // what Before was called with
 }
 
 // NewReplay returns a source of events. Close it after the run.
@@ -42,7 +45,7 @@ func NewReplay(cfg ReplayConfig, events iter.Seq2[event.Event, error]) (*Replay,
 	case cfg.Run == "" || len(cfg.Run) > 64:
 		return nil, fmt.Errorf("%w: run %q must have 1 to 64 bytes", ErrConfig, cfg.Run)
 	}
-	r := &Replay{cfg: cfg}
+	r := &Replay{cfg: cfg, met: map[cellKey]struct{}{}}
 	if cfg.Tally {
 		r.tally = newTally()
 	}
@@ -105,7 +108,36 @@ func (r *Replay) read(p *Parcel) error {
 	if len(p.events) == 0 {
 		return io.EOF
 	}
-	return nil
+	return r.announceLocked(p.events)
+}
+
+// announceLocked tells Before of the keys that are new to the run. Under the lock, for nobody else may send them meanwhile.
+func (r *Replay) announceLocked(events []event.Event) error {
+	if r.cfg.Before == nil {
+		return nil
+	}
+	var keys []cellKey
+	for i := range events {
+		k := cellKey{events[i].Type, events[i].Key}
+		if _, met := r.met[k]; !met {
+			r.met[k] = struct{}{}
+			keys = append(keys, k)
+		}
+	}
+	if len(keys) == 0 {
+		return nil
+	}
+	err := r.cfg.Before(func(yield func(string, string) bool) {
+		for _, k := range keys {
+			if !yield(k.eventType, k.key) {
+				return
+			}
+		}
+	})
+	if err != nil {
+		r.done = true
+	}
+	return err
 }
 
 // Settle implements Source.

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net/http"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -33,10 +34,11 @@ type run struct {
 
 	latencies latency.Histogram
 	counts    counts
-	failed    atomic.Pointer[error] // the source's
+	failed    atomic.Pointer[error]  // the source's
+	trouble   atomic.Pointer[string] // why the last attempt has to be repeated; nil after one that has not
 
 	mu      sync.Mutex // guards what follows
-	reasons map[string]int64
+	reasons map[string]Reason
 	lastAck time.Time
 }
 
@@ -51,7 +53,7 @@ func Run(ctx context.Context, cfg Config, source Source) (Summary, error) {
 	if err := cfg.complete(); err != nil {
 		return Summary{}, err
 	}
-	r := &run{cfg: cfg, source: source, reasons: map[string]int64{}, begin: time.Now()}
+	r := &run{cfg: cfg, source: source, reasons: map[string]Reason{}, begin: time.Now()}
 	r.pace = newPacer(r.begin, cfg.Rate, source.Batch())
 	issuing, stop := context.WithCancel(ctx)
 	defer stop()
@@ -114,12 +116,34 @@ func setDefault[T comparable](field *T, value T) {
 func (r *run) connect() (*client.Sender, *keepalive.Transport, error) {
 	transport := keepalive.New(r.cfg.Sender.Token)
 	cfg := r.cfg.Sender
-	cfg.Transport = transport
+	cfg.Transport = &watched{transport: transport, trouble: &r.trouble}
 	sender, err := client.NewSender(cfg)
 	if err != nil {
 		return nil, nil, fmt.Errorf("%w: %w", ErrConfig, err)
 	}
 	return sender, transport, nil
+}
+
+// watched tells why a run does not get on.
+type watched struct {
+	transport client.Transport
+	trouble   *atomic.Pointer[string]
+}
+
+// Post implements client.Transport.
+func (w *watched) Post(ctx context.Context, req *client.Request) (client.Response, error) {
+	resp, err := w.transport.Post(ctx, req)
+	switch {
+	case err != nil:
+		text := err.Error()
+		w.trouble.Store(&text)
+	case resp.Status == http.StatusTooManyRequests || resp.Status >= 500:
+		text := fmt.Sprintf("%s answers %d %s", req.URL, resp.Status, http.StatusText(resp.Status))
+		w.trouble.Store(&text)
+	case w.trouble.Load() != nil:
+		w.trouble.Store(nil)
+	}
+	return resp, err
 }
 
 // work sends parcels, one after the other, until no more may be issued.
@@ -164,15 +188,22 @@ func (r *run) account(p *Parcel, report client.Report, due time.Time) {
 	}
 }
 
-// maxReasons bounds how many different reasons of losses a summary lists.
+// maxReasons bounds how many different codes of losses a summary lists.
 const maxReasons = 20
 
 func (r *run) tellReasonLocked(loss client.Loss) {
-	reason := loss.Code + ": " + loss.Message
-	if _, known := r.reasons[reason]; !known && len(r.reasons) >= maxReasons {
-		reason = "other reasons"
+	code := loss.Code
+	reason, known := r.reasons[code]
+	switch {
+	case known:
+	case len(r.reasons) < maxReasons:
+		reason.Example = loss.Message
+	default:
+		code = "others"
+		reason = r.reasons[code]
 	}
-	r.reasons[reason]++
+	reason.Events++
+	r.reasons[code] = reason
 }
 
 // report tells progress each second until every connection is done.

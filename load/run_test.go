@@ -4,7 +4,9 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"io"
+	"iter"
 	"strings"
 	"sync"
 	"testing"
@@ -13,6 +15,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/quipudb/quipu/client"
+	"github.com/quipudb/quipu/event"
 	"github.com/quipudb/quipu/load"
 )
 
@@ -176,7 +179,7 @@ func TestBaselineLeavesOutWhatWasThere(t *testing.T) {
 	for run, seed := range map[string]uint64{"a": 1, "b": 2} {
 		g := newGenerator(t, load.GeneratorConfig{Keys: 700, Exponent: 1, Count: 5000, Prefix: "same", Run: run, Seed: seed, MaxValue: 5})
 		v := newVerifier(t, c)
-		if err := v.Baseline(t.Context(), g.Keys()); err != nil {
+		if err := v.Baseline(t.Context(), g.Keys(), time.Now()); err != nil {
 			t.Fatal(err)
 		}
 		summary, err := load.Run(t.Context(), load.Config{Sender: c.sender()}, g)
@@ -187,6 +190,101 @@ func TestBaselineLeavesOutWhatWasThere(t *testing.T) {
 		if _, err := v.Verify(t.Context(), expected, summary.LastAck); err != nil {
 			t.Error(err)
 		}
+	}
+}
+
+// TestReplayKnowsWhatItsKeysHadBefore replays the same events twice, in small batches: the second time they count on top of the first.
+func TestReplayKnowsWhatItsKeysHadBefore(t *testing.T) {
+	c := newCluster(t)
+	c.set(func() { c.counts["view/k3"] = &event.Aggregate{Count: 7} })
+	for run, tampered := range map[string]bool{"a": false, "b": false, "c": true} {
+		v, begin, met := newVerifier(t, c), time.Now(), map[string]int{}
+		source, err := load.NewReplay(load.ReplayConfig{Run: run, Batch: 3, Tally: true, Before: func(keys iter.Seq2[string, string]) error {
+			for eventType, key := range keys {
+				met[eventType+"/"+key]++
+			}
+			return v.Baseline(t.Context(), keys, begin)
+		}}, func(yield func(event.Event, error) bool) {
+			for i := range 100 {
+				if !yield(event.Event{Type: "view", Key: fmt.Sprintf("k%d", i%10), Value: 2, HasValue: true}, nil) {
+					return
+				}
+			}
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		summary, err := load.Run(t.Context(), load.Config{Sender: c.sender()}, source)
+		source.Close()
+		if err != nil || summary.Accepted != 100 {
+			t.Fatalf("got %+v, %v, want all accepted", summary, err)
+		}
+		if len(met) != 10 || met["view/k3"] != 1 {
+			t.Errorf("got %v, want each key told once", met)
+		}
+		if tampered {
+			c.set(func() { c.tamper["k3"] = 1 })
+		}
+		expected, _ := source.Expected()
+		result, err := v.Verify(t.Context(), expected, summary.LastAck)
+		if (err != nil) != tampered || result.Keys != 10 {
+			t.Errorf("got %+v, %v, want a difference: %t", result, err, tampered)
+		}
+		c.set(func() { c.tamper["k3"] = 0 })
+	}
+}
+
+func TestReplayEndsWhenNobodyKnowsWhatWasThere(t *testing.T) {
+	source, err := load.NewReplay(load.ReplayConfig{Run: "r", Before: func(iter.Seq2[string, string]) error { return io.ErrUnexpectedEOF }},
+		func(yield func(event.Event, error) bool) { yield(event.Event{Type: "view", Key: "k"}, nil) })
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer source.Close()
+	summary, err := load.Run(t.Context(), load.Config{Sender: newCluster(t).sender()}, source)
+	if !errors.Is(err, io.ErrUnexpectedEOF) || summary.Requests != 0 {
+		t.Errorf("got %+v, %v, want nothing sent and the error", summary, err)
+	}
+	var text bytes.Buffer
+	summary.Print(&text)
+	if text.String() != "nothing was sent\n" {
+		t.Errorf("got %q of a run that sent nothing", text.String())
+	}
+}
+
+func TestDifferencesTellWhatWasThereBefore(t *testing.T) {
+	d := load.Difference{Type: "view", Key: "k", Count: 3, WantCount: 4, Before: 2}
+	if got, want := d.String(), `view "k": counted 3, acknowledged 4; 2 of each from before`; got != want {
+		t.Errorf("got %q, want %q", got, want)
+	}
+}
+
+// TestProgressTellsWhyNothingIsAcknowledged: who looks at a run that does not get on learns why.
+func TestProgressTellsWhyNothingIsAcknowledged(t *testing.T) {
+	c := newCluster(t)
+	c.set(func() { c.fault = func(int) string { return "refuse 429" } })
+	g := newGenerator(t, load.GeneratorConfig{Keys: 10, Count: 100})
+	var told []string
+	summary, err := load.Run(t.Context(), load.Config{Sender: c.sender(), Progress: func(p load.Progress) {
+		told = append(told, p.String())
+		c.set(func() { c.fault = func(int) string { return "" } })
+	}}, g)
+	if err != nil || summary.Accepted != 100 {
+		t.Fatalf("got %+v, %v, want all accepted in the end", summary, err)
+	}
+	if !strings.HasSuffix(told[0], "trying again: "+c.URL+" answers 429 Too Many Requests") || strings.Contains(told[0], "latency") {
+		t.Errorf("got %q, want it to say why", told[0])
+	}
+}
+
+func TestSummaryTellsReasonsByCode(t *testing.T) {
+	s := load.Summary{Totals: load.Totals{Requests: 1, Lost: 9}, Reasons: map[string]load.Reason{
+		"too_old": {Events: 2, Example: "time is …"}, "unknown_type": {Events: 7, Example: "type \"x\""},
+	}}
+	var text bytes.Buffer
+	s.Print(&text)
+	if want := "         7  unknown_type: type \"x\"\n         2  too_old: time is …\n"; !strings.HasSuffix(text.String(), want) {
+		t.Errorf("got %q, want it to end in %q", text.String(), want)
 	}
 }
 

@@ -36,6 +36,7 @@ type Progress struct {
 	Elapsed   time.Duration
 	PerSecond float64 // events acknowledged a second, since the last progress
 	Latency   Latency // of the requests since the last progress; Max is of all
+	Trouble   string  // why requests are being repeated just now; empty if they aren't
 }
 
 // Summary is how a run went.
@@ -44,7 +45,13 @@ type Summary struct {
 	Elapsed time.Duration // until the last acknowledgement
 	LastAck time.Time
 	Latency Latency
-	Reasons map[string]int64 // of losses, by code and message
+	Reasons map[string]Reason // of losses, by code
+}
+
+// Reason is why events were lost.
+type Reason struct {
+	Events  int64
+	Example string // the first message
 }
 
 // PerSecond returns the events acknowledged a second.
@@ -67,8 +74,9 @@ func (s Summary) after(earlier Summary) Summary {
 	if s.LastAck.IsZero() {
 		s.LastAck = earlier.LastAck
 	}
-	for reason, n := range earlier.Reasons {
-		s.Reasons[reason] += n
+	for code, before := range earlier.Reasons {
+		before.Events += s.Reasons[code].Events
+		s.Reasons[code] = before
 	}
 	return s
 }
@@ -83,6 +91,9 @@ func (r *run) totals() Totals {
 
 func (r *run) progress(previous Progress, since *latency.Snapshot) Progress {
 	p := Progress{Totals: r.totals(), Elapsed: time.Since(r.begin), Latency: latencyOf(since)}
+	if trouble := r.trouble.Load(); trouble != nil {
+		p.Trouble = *trouble
+	}
 	p.PerSecond = float64(p.Accepted-previous.Accepted) / (p.Elapsed - previous.Elapsed).Seconds()
 	return p
 }
@@ -99,12 +110,22 @@ func (r *run) summary() Summary {
 
 // String is one line.
 func (p Progress) String() string {
-	return fmt.Sprintf("%6.0fs %10.0f events/s  acknowledged %d  lost %d  retries %d  latency p50 %s p95 %s p99 %s",
-		p.Elapsed.Seconds(), p.PerSecond, p.Accepted, p.Lost, p.Retries, short(p.Latency.P50), short(p.Latency.P95), short(p.Latency.P99))
+	line := fmt.Sprintf("%6.0fs %10.0f events/s  acknowledged %d  lost %d  retries %d", p.Elapsed.Seconds(), p.PerSecond, p.Accepted, p.Lost, p.Retries)
+	if p.Latency.P99 > 0 {
+		line += fmt.Sprintf("  latency p50 %s p95 %s p99 %s", short(p.Latency.P50), short(p.Latency.P95), short(p.Latency.P99))
+	}
+	if p.Trouble != "" {
+		line += "  trying again: " + p.Trouble
+	}
+	return line
 }
 
 // Print writes the summary for people.
 func (s Summary) Print(w io.Writer) {
+	if s.Requests == 0 {
+		fmt.Fprintln(w, "nothing was sent")
+		return
+	}
 	fmt.Fprintf(w, "%d events acknowledged in %s: %.0f a second, in %d requests, %d of them retries\n",
 		s.Accepted, s.Elapsed.Round(time.Millisecond), s.PerSecond(), s.Requests, s.Retries)
 	fmt.Fprintf(w, "latency p50 %s  p95 %s  p99 %s  max %s\n", short(s.Latency.P50), short(s.Latency.P95), short(s.Latency.P99), short(s.Latency.Max))
@@ -112,10 +133,15 @@ func (s Summary) Print(w io.Writer) {
 		return
 	}
 	fmt.Fprintf(w, "%d events not acknowledged, %d of which may have been accepted all the same:\n", s.Lost, s.Uncertain)
-	for _, reason := range slices.SortedFunc(maps.Keys(s.Reasons), func(a, b string) int {
-		return cmp.Or(cmp.Compare(s.Reasons[b], s.Reasons[a]), cmp.Compare(a, b))
+	for _, code := range slices.SortedFunc(maps.Keys(s.Reasons), func(a, b string) int {
+		return cmp.Or(cmp.Compare(s.Reasons[b].Events, s.Reasons[a].Events), cmp.Compare(a, b))
 	}) {
-		fmt.Fprintf(w, "  %8d  %s\n", s.Reasons[reason], reason)
+		reason := s.Reasons[code]
+		fmt.Fprintf(w, "  %8d  %s", reason.Events, code)
+		if reason.Example != "" {
+			fmt.Fprintf(w, ": %s", reason.Example)
+		}
+		fmt.Fprintln(w)
 	}
 }
 

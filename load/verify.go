@@ -52,6 +52,7 @@ type Difference struct {
 	Type, Key           string
 	Count, WantCount    int64
 	Sum, WantSum        event.Sum
+	Before              int64 // in Count and WantCount: what the key had before the run
 	Unknown             int64 // events of it whose outcome is unknown
 	sumsAgree, hasValue bool
 }
@@ -60,6 +61,9 @@ func (d Difference) String() string {
 	text := fmt.Sprintf("%s %q: counted %d, acknowledged %d", d.Type, d.Key, d.Count, d.WantCount)
 	if d.hasValue && !d.sumsAgree {
 		text += fmt.Sprintf("; sum %s, acknowledged %s", d.Sum, d.WantSum)
+	}
+	if d.Before != 0 {
+		text += fmt.Sprintf("; %d of each from before", d.Before)
 	}
 	if d.Unknown > 0 {
 		text += fmt.Sprintf("; %d more events may have been accepted", d.Unknown)
@@ -80,8 +84,9 @@ type Verification struct {
 
 const maxDifferences = 20
 
-// Baseline asks what keys have before a run, so that Verify compares what the run added.
-func (v *Verifier) Baseline(ctx context.Context, keys iter.Seq2[string, string]) error {
+// Baseline asks what keys have before a run sends any of theirs, so that Verify compares what the run added. The run begins at an
+// instant: everything acknowledged before it is in. One call at a time, and none beside Verify.
+func (v *Verifier) Baseline(ctx context.Context, keys iter.Seq2[string, string], begin time.Time) error {
 	var mu sync.Mutex
 	all := func(yield func(Expectation) bool) {
 		for eventType, key := range keys {
@@ -90,7 +95,7 @@ func (v *Verifier) Baseline(ctx context.Context, keys iter.Seq2[string, string])
 			}
 		}
 	}
-	err := v.each(ctx, all, time.Now(), func(e Expectation, c counted) {
+	err := v.each(ctx, all, begin, func(e Expectation, c counted) {
 		if c != (counted{}) {
 			mu.Lock()
 			defer mu.Unlock()
@@ -165,7 +170,7 @@ func (v *Verifier) compare(result *Verification, e Expectation, c counted) {
 	before := v.baseline[asked{e.Type, e.Key}]
 	d := Difference{
 		Type: e.Type, Key: e.Key, Unknown: e.Unknown, hasValue: e.HasValues,
-		Count: c.count, WantCount: e.Count + before.count, Sum: c.sum, WantSum: e.Sum.Add(before.sum),
+		Count: c.count, WantCount: e.Count + before.count, Sum: c.sum, WantSum: e.Sum.Add(before.sum), Before: before.count,
 	}
 	d.sumsAgree = d.Sum == d.WantSum
 	result.Keys++

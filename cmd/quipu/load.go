@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"iter"
 	"os"
+	"slices"
 	"strings"
 	"time"
 
@@ -63,8 +64,9 @@ Events without an id get one, those without a time the time at which they are se
 are new.
 
 --verify asks for every key that was sent, once the counts hold the last acknowledgement, and
-fails unless each is what was acknowledged. What keys had before is asked first where it may
-not be zero; nobody else may send these keys meanwhile.
+fails unless each has grown by what was acknowledged. What keys had before is asked first where
+it may not be zero; nobody else may send these keys meanwhile. Events whose ids were sent before,
+within the de-duplication window, are acknowledged and not counted again, so they differ.
 
 Times in the summary are those of requests, retries included; with --rate from when a request
 was due, so that nothing is hidden when the cluster falls behind.`,
@@ -124,11 +126,6 @@ func (l *loadOptions) stream(c *cobra.Command, cfg *config.Effective, o streamOp
 	if o.run == "" {
 		o.run = newRunName()
 	}
-	source, closeSource, err := o.source(c, paths, l.verify)
-	if err != nil {
-		return asUsage(err)
-	}
-	defer closeSource()
 	run, err := l.config(c, cfg)
 	if err != nil {
 		return err
@@ -140,11 +137,16 @@ func (l *loadOptions) stream(c *cobra.Command, cfg *config.Effective, o streamOp
 	}
 	if verifier != nil {
 		defer verifier.Close()
-		if keys := o.knownKeys(c, source); keys != nil {
-			fmt.Fprintln(c.ErrOrStderr(), "asking what the keys have already")
-			if err := verifier.Baseline(c.Context(), keys); err != nil {
-				return err
-			}
+	}
+	source, closeSource, err := o.source(c, paths, verifier)
+	if err != nil {
+		return asUsage(err)
+	}
+	defer closeSource()
+	if keys := o.knownKeys(c, source); verifier != nil && keys != nil {
+		fmt.Fprintln(c.ErrOrStderr(), "asking what the keys have already")
+		if err := verifier.Baseline(c.Context(), keys, time.Now()); err != nil {
+			return err
 		}
 	}
 	summary, err := load.Run(c.Context(), run, source)
@@ -160,7 +162,8 @@ func (l *loadOptions) stream(c *cobra.Command, cfg *config.Effective, o streamOp
 	return err
 }
 
-func (o *streamOptions) source(c *cobra.Command, paths []string, verify bool) (load.Ledger, func(), error) {
+// source is where the events come from. The verifier, if there is one, hears of the keys in files before they are sent.
+func (o *streamOptions) source(c *cobra.Command, paths []string, verifier *load.Verifier) (load.Ledger, func(), error) {
 	if len(paths) == 0 {
 		g := o.generator
 		g.Run, g.Batch, g.Duplicates = o.run, o.batch, o.percent/100
@@ -177,7 +180,13 @@ func (o *streamOptions) source(c *cobra.Command, paths []string, verify bool) (l
 			return nil, nil, err
 		}
 	}
-	source, err := load.NewReplay(load.ReplayConfig{Batch: o.batch, Run: o.run, Tally: verify}, input.Events())
+	replay := load.ReplayConfig{Batch: o.batch, Run: o.run}
+	if verifier != nil {
+		begin := time.Now()
+		replay.Tally = true
+		replay.Before = func(keys iter.Seq2[string, string]) error { return verifier.Baseline(context.WithoutCancel(c.Context()), keys, begin) }
+	}
+	source, err := load.NewReplay(replay, input.Events())
 	if err != nil {
 		return nil, nil, err
 	}
@@ -194,6 +203,9 @@ func (o *streamOptions) knownKeys(c *cobra.Command, source load.Ledger) iter.Seq
 
 // config makes the configuration of a run.
 func (l *loadOptions) config(c *cobra.Command, cfg *config.Effective) (load.Config, error) {
+	if !slices.Contains([]string{"", "gzip", "zstd"}, l.compress) {
+		return load.Config{}, usagef("flag --compress must be gzip or zstd, is %q", l.compress)
+	}
 	token, err := l.token()
 	if err != nil {
 		return load.Config{}, err

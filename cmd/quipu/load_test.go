@@ -140,7 +140,7 @@ func TestLoadRefusesBadCommandLines(t *testing.T) {
 		"batch":     {[]string{"--zipf", "1", "--batch", "20000"}, "batches of 20000 events"},
 		"rate":      {[]string{"--zipf", "1", "--rate", "-5"}, "rate -5 is negative"},
 		"addresses": {[]string{"--zipf", "1", "--ingest", "localhost:8080"}, "is not an http or https address"},
-		"compress":  {[]string{"--zipf", "1", "--compress", "lzw"}, `compression "lzw"`},
+		"compress":  {[]string{"--zipf", "1", "--compress", "lzw"}, `flag --compress must be gzip or zstd, is "lzw"`},
 		"flights":   {[]string{"flights", "LAS"}, "unexpected argument"},
 	} {
 		t.Run(name, func(t *testing.T) {
