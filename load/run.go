@@ -161,6 +161,9 @@ func (r *run) work(issuing, delivering context.Context, sender *client.Sender) e
 			}
 			return err
 		}
+		if r.cfg.Rate == 0 {
+			due = time.Now() // it was due when it was there
+		}
 		report := sender.Deliver(delivering, &p.Batch)
 		r.account(p, report, due)
 		r.source.Settle(p, report)
