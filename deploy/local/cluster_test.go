@@ -83,7 +83,7 @@ func supervise(t *testing.T, c *local.Cluster) (end func()) {
 	return end
 }
 
-var smallCluster = []string{"reader", "writer", "ingest", "cluster-proxy", "shard-proxy-s1", "s1-a", "s1-b", "zookeeper"}
+var smallCluster = []string{"reader", "rollup", "writer", "ingest", "cluster-proxy", "shard-proxy-s1", "s1-a", "s1-b", "zookeeper"}
 
 func TestClusterRuns(t *testing.T) {
 	t.Parallel()
@@ -149,7 +149,7 @@ func TestClusterRuns(t *testing.T) {
 	order := func(name string) int {
 		return slices.IndexFunc(stopped, func(line string) bool { return strings.HasPrefix(line, name+" ") })
 	}
-	for i, name := range []string{"reader", "writer", "ingest", "cluster-proxy", "shard-proxy-s1"} {
+	for i, name := range []string{"reader", "rollup", "writer", "ingest", "cluster-proxy", "shard-proxy-s1"} {
 		if order(name) != i {
 			t.Errorf("%s stopped as number %d of %v, want %d", name, order(name), stopped, i)
 		}
