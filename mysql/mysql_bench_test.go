@@ -153,3 +153,39 @@ func BenchmarkNewKeys(b *testing.B) {
 	}
 	b.ReportMetric(float64(b.N)*keys/b.Elapsed().Seconds(), "keys/s")
 }
+
+// BenchmarkRollup computes an hour of a million minute rows and makes it current.
+func BenchmarkRollup(b *testing.B) {
+	run := newBench(b, testkitShard(b))
+	run.primary = run.lateBy(b, 100*24*time.Hour)
+	epoch := run.claim(b, 3)
+	const keys, minutes = 20_000, 50
+	next := uint64(1)
+	for m := range int64(minutes) {
+		rows := make([]event.Row, keys)
+		for i := range rows {
+			rows[i] = measured(fmt.Sprintf("key-%d", i), minute(10, 0)+m, 1, m)
+		}
+		run.apply(b, request(epoch, next, next+1, rows...))
+		next++
+	}
+	lead := run.lead(b, "r1")
+	lead.ChunkRows, lead.Until = 5000, minute(11, 0)
+	var longest time.Duration
+	rounds := 0
+	for b.Loop() {
+		run.exec(b, "UPDATE quipu.rollup_watermarks SET complete_before = '2025-11-20 10:00:00', computing_before = NULL WHERE resolution = 'hour'")
+		run.exec(b, "DELETE FROM quipu.hour_counts")
+		for {
+			begun := time.Now()
+			done := run.step(b, lead)
+			longest = max(longest, time.Since(begun))
+			if done.Action == mysql.RollupIdle {
+				break
+			}
+		}
+		rounds++
+	}
+	b.ReportMetric(float64(rounds)*keys*minutes/b.Elapsed().Seconds(), "rows/s")
+	b.ReportMetric(float64(longest.Milliseconds()), "longest-step-ms")
+}
