@@ -8,6 +8,7 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
+	"github.com/quipudb/quipu/cluster"
 	"github.com/quipudb/quipu/event"
 	"github.com/quipudb/quipu/load"
 )
@@ -16,6 +17,8 @@ const (
 	day24         = 24 * time.Hour
 	minutesPerDay = 24 * 60
 	keysAtOnce    = 50 // of a bulk statement: 72,000 rows
+
+	replicaPatience = 2 * time.Minute
 )
 
 // day is 24 hours of counts, one row a minute for each of many keys.
@@ -56,6 +59,9 @@ func (b *bench) fillDay(ctx context.Context) (*day, error) {
 	if err := b.settle(ctx, load.Config{}, source); err != nil {
 		return nil, err
 	}
+	if err := b.awaitReplicas(ctx); err != nil {
+		return nil, err
+	}
 	begin := time.Now()
 	group, filling := errgroup.WithContext(ctx)
 	for _, server := range b.is.Databases {
@@ -71,6 +77,44 @@ func (b *bench) fillDay(ctx context.Context) (*day, error) {
 	}
 	b.say("put %d rows into the tables of each shard's servers in %.0f s", d.rows, time.Since(begin).Seconds())
 	return d, nil
+}
+
+// awaitReplicas waits until every replica has what its primary had at the time of the call: the rows made in place need the keys' ids.
+func (b *bench) awaitReplicas(ctx context.Context) error {
+	positions := map[string]string{} // by shard
+	for _, server := range b.is.Databases {
+		if server.Role != string(cluster.Primary) {
+			continue
+		}
+		var position string
+		if err := askRoot(ctx, server.Socket, "SELECT @@GLOBAL.gtid_binlog_pos", &position); err != nil {
+			return fmt.Errorf("ask %s where it is: %w", server.ID, err)
+		}
+		positions[server.Shard] = position
+	}
+	for _, server := range b.is.Databases {
+		if server.Role != string(cluster.Replica) {
+			continue
+		}
+		var late int
+		if err := askRoot(ctx, server.Socket, "SELECT MASTER_GTID_WAIT(?, ?)", &late, positions[server.Shard], replicaPatience.Seconds()); err != nil {
+			return fmt.Errorf("await %s: %w", server.ID, err)
+		}
+		if late != 0 {
+			return fmt.Errorf("%s is more than %s behind its primary", server.ID, replicaPatience)
+		}
+	}
+	return nil
+}
+
+// askRoot asks a server for one value.
+func askRoot(ctx context.Context, socket, question string, into any, args ...any) error {
+	db, err := openRoot(socket)
+	if err != nil {
+		return err
+	}
+	defer db.Close()
+	return db.QueryRowContext(ctx, question, args...).Scan(into)
 }
 
 func (d *day) fill(ctx context.Context, socket string) error {

@@ -87,16 +87,7 @@ func measureSingle(ctx context.Context, b *bench) error {
 	if err != nil {
 		return err
 	}
-	expected, err := source.Expected()
-	if err != nil {
-		return err
-	}
-	verifier, err := b.verifier()
-	if err != nil {
-		return err
-	}
-	defer verifier.Close()
-	if _, err := verifier.Verify(ctx, expected, summary.LastAck); err != nil {
+	if err := b.verify(ctx, summary, source); err != nil {
 		return err
 	}
 	b.results.add(figure{

@@ -151,6 +151,11 @@ func (b *bench) settle(ctx context.Context, cfg load.Config, source load.Ledger)
 	if err != nil {
 		return err
 	}
+	return b.verify(ctx, summary, source)
+}
+
+// verify waits until what was sent is counted, and compares every key.
+func (b *bench) verify(ctx context.Context, sent load.Summary, source load.Ledger) error {
 	expected, err := source.Expected()
 	if err != nil {
 		return err
@@ -160,6 +165,6 @@ func (b *bench) settle(ctx context.Context, cfg load.Config, source load.Ledger)
 		return err
 	}
 	defer verifier.Close()
-	_, err = verifier.Verify(ctx, expected, summary.LastAck)
+	_, err = verifier.Verify(ctx, expected, sent.LastAck)
 	return err
 }

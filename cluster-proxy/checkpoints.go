@@ -11,6 +11,7 @@ import (
 
 	"github.com/quipudb/quipu/cluster"
 	"github.com/quipudb/quipu/wire"
+	"github.com/quipudb/quipu/wire/httpserver"
 )
 
 // serveCheckpoints concatenates what the shards tell. The log is trimmed by the answer, so a database counts as missing unless
@@ -43,7 +44,7 @@ func (p *Proxy) serveCheckpoints(ctx context.Context, c echo.Context) error {
 		return cmp.Or(cmp.Compare(a.Partition, b.Partition), cmp.Compare(a.Database, b.Database))
 	})
 	slices.Sort(out.Missing)
-	return sendJSON(c, out)
+	return httpserver.SendJSON(c, out)
 }
 
 // missingDatabases lists the databases that the shard reports missing, and those of the topology that lack a partition.

@@ -47,23 +47,13 @@ func newMetrics(r prometheus.Registerer) *metrics {
 	}
 }
 
-func codeLabel(err error) string {
-	if err == nil {
-		return "ok"
-	}
-	if code := wire.CodeOf(err); code != "" {
-		return string(code)
-	}
-	return string(wire.CodeInternal)
-}
-
 func (m *metrics) called(call string, err error, took time.Duration) {
-	m.calls.WithLabelValues(call, codeLabel(err)).Inc()
+	m.calls.WithLabelValues(call, wire.CodeLabel(err)).Inc()
 	m.seconds.WithLabelValues(call).Observe(took.Seconds())
 }
 
 func (m *metrics) shard(call, shard string, err error, took time.Duration) {
-	m.shards.WithLabelValues(call, shard, codeLabel(err)).Observe(took.Seconds())
+	m.shards.WithLabelValues(call, shard, wire.CodeLabel(err)).Observe(took.Seconds())
 }
 
 func (m *metrics) missed(call string, parts []wire.Missing) {

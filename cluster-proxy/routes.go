@@ -1,20 +1,15 @@
 package clusterproxy
 
 import (
-	"bytes"
 	"context"
-	"encoding/json"
-	"errors"
-	"io"
-	"net/http"
 	"strconv"
-	"strings"
 	"time"
 
 	"github.com/labstack/echo/v4"
 
 	"github.com/quipudb/quipu/wire"
 	"github.com/quipudb/quipu/wire/auth"
+	"github.com/quipudb/quipu/wire/httpserver"
 )
 
 // maxJSONBytes bounds the body of every call but Apply.
@@ -27,7 +22,7 @@ const overloadedFor = time.Second
 func (p *Proxy) Register(e *echo.Echo, v *auth.Verifier) {
 	g := e.Group("", v.Require(auth.Internal))
 	post := func(path, call string, timeout time.Duration, h handler) {
-		g.POST(literal(path), p.bounded(call, timeout, h))
+		g.POST(httpserver.Path(path), p.bounded(call, timeout, h))
 	}
 	post(wire.PathApply, "apply", p.cfg.ApplyTimeout, p.serveApply)
 	post(wire.PathClaim, "claim", p.cfg.ApplyTimeout, p.serveClaim)
@@ -37,9 +32,6 @@ func (p *Proxy) Register(e *echo.Echo, v *auth.Verifier) {
 	post(wire.PathKeysImport, "import_keys", p.cfg.ApplyTimeout, serve(p.importKeys))
 	g.GET(wire.PathCheckpoints, p.bounded("checkpoints", p.cfg.ReadTimeout, p.serveCheckpoints))
 }
-
-// literal escapes the colons that the router would take for parameters.
-func literal(path string) string { return strings.ReplaceAll(path, ":", `\:`) }
 
 type handler func(ctx context.Context, c echo.Context) error
 
@@ -71,52 +63,16 @@ func serve[In, Out any](answer func(context.Context, *In) (*Out, error)) handler
 		if err != nil {
 			return err
 		}
-		return sendJSON(c, out)
+		return httpserver.SendJSON(c, out)
 	}
 }
 
 func decode(c echo.Context, in any) error {
-	body, err := readBody(c, maxJSONBytes)
+	body, err := httpserver.ReadBody(c, maxJSONBytes)
 	if err != nil {
 		return err
 	}
-	if err := json.Unmarshal(body, in); err != nil {
-		problem := wire.NewProblem(wire.CodeBadRequest, "decode request: %v", err).WithCause(err)
-		if syntax, ok := errors.AsType[*json.SyntaxError](err); ok {
-			problem.ByteOffset = &syntax.Offset
-		}
-		return problem
-	}
-	return nil
-}
-
-// readBody reads a body of at most limit bytes.
-func readBody(c echo.Context, limit int64) ([]byte, error) {
-	r := c.Request()
-	if r.ContentLength > limit {
-		return nil, tooLong(limit)
-	}
-	buffer := bytes.NewBuffer(make([]byte, 0, max(r.ContentLength, 0)+bytes.MinRead))
-	_, err := buffer.ReadFrom(io.LimitReader(r.Body, limit+1))
-	if _, ok := errors.AsType[*http.MaxBytesError](err); ok || int64(buffer.Len()) > limit {
-		return nil, tooLong(limit)
-	}
-	if err != nil {
-		return nil, wire.NewProblem(wire.CodeBadRequest, "read body: %v", err).WithCause(err)
-	}
-	return buffer.Bytes(), nil
-}
-
-func tooLong(limit int64) *wire.Problem {
-	return wire.NewProblem(wire.CodeTooLarge, "the body is longer than %d bytes", limit)
-}
-
-func sendJSON(c echo.Context, out any) error {
-	body, err := json.Marshal(out)
-	if err != nil {
-		return wire.NewProblem(wire.CodeInternal, "encode answer: %v", err).WithCause(err)
-	}
-	return c.JSONBlob(http.StatusOK, body)
+	return httpserver.DecodeJSON(body, in)
 }
 
 // partitionOf reads the parameter that routes Apply.

@@ -8,6 +8,7 @@ import (
 	"github.com/labstack/echo/v4"
 
 	"github.com/quipudb/quipu/wire"
+	"github.com/quipudb/quipu/wire/httpserver"
 )
 
 // serveApply forwards the body as it is to the shard that owns ?partition=.
@@ -27,7 +28,7 @@ func (p *Proxy) serveApply(ctx context.Context, c echo.Context) error {
 		return wire.NewProblem(wire.CodeOverloaded, "too many bytes of apply bodies are in flight").WithRetryAfter(overloadedFor)
 	}
 	defer p.bytes.Release(size)
-	body, err := readBody(c, wire.MaxApplyBytes)
+	body, err := httpserver.ReadBody(c, wire.MaxApplyBytes)
 	if err != nil {
 		return err
 	}
@@ -56,5 +57,5 @@ func (p *Proxy) serveClaim(ctx context.Context, c echo.Context) error {
 	if err != nil {
 		return err
 	}
-	return sendJSON(c, out)
+	return httpserver.SendJSON(c, out)
 }

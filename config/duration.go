@@ -6,6 +6,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/quipudb/quipu/event"
 )
 
 const day = 24 * time.Hour
@@ -51,24 +53,4 @@ func ParseDuration(text string) (time.Duration, error) {
 }
 
 // FormatDuration writes a duration so that ParseDuration reads it: "7d", "1h30m", "500ms".
-func FormatDuration(d time.Duration) string {
-	if d == 0 {
-		return "0s"
-	}
-	var days string
-	if d >= day {
-		days = strconv.FormatInt(int64(d/day), 10) + "d"
-		d %= day
-	}
-	if d == 0 {
-		return days
-	}
-	text := d.String()
-	if strings.HasSuffix(text, "m0s") {
-		text = strings.TrimSuffix(text, "0s")
-	}
-	if strings.HasSuffix(text, "h0m") {
-		text = strings.TrimSuffix(text, "0m")
-	}
-	return days + text
-}
+func FormatDuration(d time.Duration) string { return event.FormatDuration(d) }

@@ -4,7 +4,10 @@ import (
 	"errors"
 	"fmt"
 	"regexp"
+	"strings"
 	"time"
+	"unicode"
+	"unicode/utf8"
 )
 
 // Defaults and bounds of what a type accepts.
@@ -41,8 +44,16 @@ func (t Type) Validate() error {
 		return fmt.Errorf("%w: unit has %d bytes, the limit is 32", ErrType, len(t.Unit))
 	case len(t.Description) > 255:
 		return fmt.Errorf("%w: description has %d bytes, the limit is 255", ErrType, len(t.Description))
+	case !printable(t.Unit):
+		return fmt.Errorf("%w: unit %q must be one line of UTF-8 without control characters", ErrType, t.Unit)
+	case !printable(t.Description):
+		return fmt.Errorf("%w: description %q must be one line of UTF-8 without control characters", ErrType, t.Description)
 	case t.AcceptLate < time.Minute || t.AcceptLate > MaxAcceptLate:
-		return fmt.Errorf("%w: accept_late is %s, it must be between 1m and %s", ErrType, t.AcceptLate, MaxAcceptLate)
+		return fmt.Errorf("%w: accept_late is %s, it must be between 1m and %s", ErrType, FormatDuration(t.AcceptLate), FormatDuration(MaxAcceptLate))
 	}
 	return nil
+}
+
+func printable(text string) bool {
+	return utf8.ValidString(text) && !strings.ContainsFunc(text, unicode.IsControl)
 }

@@ -66,7 +66,7 @@ func appendAnswer(dst []byte, accepted int, rejected []rejection) []byte {
 		dst = strconv.AppendBool(dst, r.retryable)
 		dst = append(dst, '}')
 	}
-	return append(dst, "]}"...)
+	return append(dst, "]}\n"...)
 }
 
 // appendJSONText quotes a message. Messages hold nothing unusual but quotes and backslashes; anything else goes the long way.

@@ -275,12 +275,24 @@ func (p *parser) checkTime() {
 		late = p.late
 	}
 	if f.time > p.now+p.ahead.Milliseconds() {
-		f.reject(codeTooFarAhead, "time is %s ahead, the limit is %s", time.Duration(f.time-p.now)*time.Millisecond, p.ahead)
+		f.reject(codeTooFarAhead, "time %s is %s ahead, the limit is %s", instant(f.time), distance(f.time-p.now, p.ahead), event.FormatDuration(p.ahead))
 	}
 	if f.time < p.now-late.Milliseconds() {
-		f.reject(codeTooOld, "time is %s ago, type %q accepts events up to %s old",
-			(time.Duration(p.now-f.time) * time.Millisecond).Truncate(time.Second), p.lastType.Name, late)
+		f.reject(codeTooOld, "time %s is %s ago, type %q accepts events up to %s old",
+			instant(f.time), distance(p.now-f.time, late), p.lastType.Name, event.FormatDuration(late))
 	}
+}
+
+// instant shows a time as it was understood, so that seconds taken for milliseconds are noticed.
+func instant(ms int64) string { return time.UnixMilli(ms).UTC().Format("2006-01-02T15:04:05.999Z") }
+
+// distance shows how far a time is off, in seconds where that is still more than the limit.
+func distance(ms int64, limit time.Duration) string {
+	d := time.Duration(ms) * time.Millisecond
+	if whole := d.Truncate(time.Second); whole > limit {
+		d = whole
+	}
+	return event.FormatDuration(d)
 }
 
 // known finds the type of the current event; events of one body mostly share theirs.

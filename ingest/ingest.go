@@ -40,6 +40,7 @@ type Log interface {
 	Partitions() int
 	Incarnation() string
 	Now() (ms int64, err error) // log time
+	Bytes() (used, limit int64) // of its files
 }
 
 // Registry records which log the cluster counts; *zookeeper.Client is one.
@@ -85,7 +86,7 @@ type Config struct {
 	WindowMaxIDs   int64
 	IdempotencyMax int // Idempotency-Keys remembered
 
-	Retention     time.Duration // how long batches are kept at least; negative: no time at all
+	Retention     time.Duration // how long batches are kept while the log is not three quarters full; negative: no time at all
 	TrimInterval  time.Duration
 	TrimTimeout   time.Duration
 	AppendTimeout time.Duration // how long a request waits for the log at most
@@ -155,7 +156,7 @@ func New(cfg Config) (*Ingest, error) {
 		bodies:   bodyReader{maxBody: cfg.MaxBody, inFlight: &inFlight{limit: cfg.MaxInFlight}},
 		jsonType: []string{wire.JSONType}, idle: make(chan struct{}, 1),
 	}
-	i.requests.New = func() any { return newRequest() }
+	i.requests.New = func() any { return newRequest(i.bodies.inFlight) }
 	i.draining, i.drain = context.WithCancel(context.Background())
 	for p := range cfg.Log.Partitions() {
 		i.lanes = append(i.lanes, newLane(p, cfg.Log, pace{delay: cfg.CommitDelay, bytes: cfg.CommitBytes}, i.window, i.metrics))
@@ -168,6 +169,7 @@ func New(cfg Config) (*Ingest, error) {
 func (i *Ingest) Register(e *echo.Echo, v *auth.Verifier) {
 	e.POST("/v1/events", i.postEvents, v.Require(auth.Write))
 	e.GET("/v1/event-types", i.getEventTypes, v.Require(auth.Read))
+	e.HEAD("/v1/event-types", i.getEventTypes, v.Require(auth.Read))
 	internal := v.Require(auth.Internal)
 	e.GET(wire.PathLogRead, i.readLog, internal)
 	e.GET(wire.PathLogSeek, i.seekLog, internal)

@@ -31,7 +31,7 @@ func perEvent(b *testing.B, n int) {
 func BenchmarkHotPath(b *testing.B) {
 	body, r := benchmarkBody(1000), testRules(b)
 	r.maxEvents = 1000
-	request := newRequest()
+	request := newRequest(&inFlight{})
 	builders := make([]event.BatchBuilder, r.partitions)
 	var out []byte
 	b.ReportAllocs()

@@ -10,9 +10,15 @@ import (
 	"github.com/quipudb/quipu/eventlog"
 )
 
-// maxCommitBytes is the size at which a batch takes no more requests: with the largest share of one request on top of it, it stays
-// below eventlog.MaxBatchBytes.
-const maxCommitBytes = 4 << 20
+// Bounds at which a batch takes no more shares, and those of a share: request.split cuts larger ones. Batches are counted whole: together
+// these stay below eventlog.MaxBatchBytes and, should every event be a row of its own, well below what one Apply may carry, for a shard must
+// get them done within the time of one, too.
+const (
+	maxCommitBytes  = 4 << 20
+	maxCommitEvents = 20_000
+	maxShareBytes   = 10 << 20
+	maxShareEvents  = 20_000
+)
 
 // lane gathers the events of one partition from all requests and appends them, one batch at a time: while an append is under way
 // the next batch gathers.
@@ -43,6 +49,10 @@ type commit struct {
 	builder event.BatchBuilder
 	ids     int
 	shares  []share
+}
+
+func (c *commit) takesMore() bool {
+	return c.builder.Bytes() < maxCommitBytes && c.builder.Len() < maxCommitEvents
 }
 
 // share is what a request has in a commit.
@@ -85,7 +95,7 @@ func signal(c chan struct{}) {
 
 // openLocked returns the batch that takes more.
 func (l *lane) openLocked() *commit {
-	if n := len(l.waiting); n > 0 && l.waiting[n-1].builder.Bytes() < maxCommitBytes {
+	if n := len(l.waiting); n > 0 && l.waiting[n-1].takesMore() {
 		return l.waiting[n-1]
 	}
 	c := &commit{}

@@ -5,7 +5,9 @@ import (
 	"errors"
 	"maps"
 	"net/http"
+	"net/url"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/labstack/echo/v4"
@@ -31,6 +33,19 @@ func (i *Ingest) postEvents(c echo.Context) error {
 	return err
 }
 
+// noParameters refuses query parameters: none is known, and a misplaced one must not be ignored in silence.
+func noParameters(req *http.Request) error {
+	if req.URL.RawQuery == "" {
+		return nil
+	}
+	name, _, _ := strings.Cut(req.URL.RawQuery, "&")
+	name, _, _ = strings.Cut(name, "=")
+	if text, err := url.QueryUnescape(name); err == nil {
+		name = text
+	}
+	return wire.NewProblem(wire.CodeBadRequest, "unknown parameter %.64q: this call takes none", name).WithField(name)
+}
+
 // accept handles one request. settled is false when the log may still refer to r.
 func (i *Ingest) accept(c echo.Context, r *request) (settled bool, err error) {
 	i.active.Add(1)
@@ -42,10 +57,15 @@ func (i *Ingest) accept(c echo.Context, r *request) (settled bool, err error) {
 	if err := i.open(); err != nil {
 		return true, err
 	}
-	body, taken, err := i.bodies.read(c.Request(), r.body)
-	r.body = body
-	defer i.bodies.inFlight.giveBack(taken)
-	if err != nil {
+	if err := noParameters(c.Request()); err != nil {
+		return true, err
+	}
+	defer func() {
+		if r.fate.Load() != fateAbandoned {
+			r.giveBack()
+		}
+	}()
+	if r.body, r.taken, err = i.bodies.read(c.Request(), r.body); err != nil {
 		return true, err
 	}
 	if err := i.parse(c.Request(), r); err != nil {
@@ -136,6 +156,7 @@ func (i *Ingest) commit(c echo.Context, r *request) (accepted int, settled bool,
 	}
 	r.split(len(i.lanes))
 	r.left.Store(int32(len(r.parts)))
+	r.fate.Store(fateOpen)
 	for n := range r.parts {
 		i.lanes[r.parts[n].partition].add(r, n)
 	}
@@ -149,8 +170,13 @@ func (i *Ingest) commit(c echo.Context, r *request) (accepted int, settled bool,
 		err = c.Request().Context().Err()
 	case <-r.timer.C:
 	}
+	if !r.abandon() { // it was settled just now
+		<-r.done
+		accepted, err = r.conclude()
+		return accepted, true, err
+	}
 	return 0, false, wire.NewProblem(wire.CodeDeadline, "the log did not answer in time: the events may be accepted or not; those with an id can safely be sent again").
-		WithCause(err)
+		WithRetryAfter(time.Second).WithCause(err)
 }
 
 type eventTypes struct {
@@ -159,6 +185,9 @@ type eventTypes struct {
 
 // getEventTypes serves GET /v1/event-types: the registered types by name.
 func (i *Ingest) getEventTypes(c echo.Context) error {
+	if err := noParameters(c.Request()); err != nil {
+		return err
+	}
 	types := i.cfg.Types()
 	if types == nil {
 		return wire.NewProblem(wire.CodeUnavailable, "the event types are not known yet").WithRetryAfter(time.Second)

@@ -253,6 +253,40 @@ func TestEventTypesAreListed(t *testing.T) {
 	if resp.StatusCode != http.StatusOK || !strings.HasPrefix(text, `{"event_types":[{"name":"like","unit":"","description":"","allow_negative":true,`) || strings.Count(text, `"name"`) != 2 {
 		t.Errorf("got %d %s", resp.StatusCode, text)
 	}
+	head, err := http.Head(r.url + "/v1/event-types")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer head.Body.Close()
+	if head.StatusCode != http.StatusOK {
+		t.Errorf("got %d for HEAD, want 200", head.StatusCode)
+	}
+}
+
+// TestParametersAreRefused: a parameter that no call takes is never ignored.
+func TestParametersAreRefused(t *testing.T) {
+	r := start(t, options{})
+	for target, want := range map[string]string{"?idempotency-key=a": "idempotency-key", "?a%20b&c=1": "a b", "?%zz": "%zz"} {
+		for _, method := range []string{http.MethodGet, http.MethodPost} {
+			path := map[string]string{http.MethodGet: "/v1/event-types", http.MethodPost: "/v1/events"}[method]
+			req, err := http.NewRequestWithContext(t.Context(), method, r.url+path+target, strings.NewReader(view("a", "1")))
+			if err != nil {
+				t.Fatal(err)
+			}
+			resp, err := http.DefaultClient.Do(req)
+			if err != nil {
+				t.Fatal(err)
+			}
+			a := r.read(resp)
+			a.wantProblem(t, 400, wire.CodeBadRequest)
+			if a.problem.Field != want || !strings.HasSuffix(a.problem.Detail, "this call takes none") {
+				t.Errorf("%s %s%s: got %+v, want field %q", method, path, target, a.problem, want)
+			}
+		}
+	}
+	if got := r.events(); len(got) != 0 {
+		t.Errorf("got %d events in the log, want none", len(got))
+	}
 }
 
 // TestLogOverHTTPConforms runs the event log's suite against the remote reader and this role's handlers.

@@ -254,7 +254,7 @@ func (a answer) wantProblem(t *testing.T, status int, code wire.Code) {
 	if got := a.header.Get("Content-Type"); got != wire.ProblemType {
 		t.Errorf("got content type %q", got)
 	}
-	if retry := a.header.Get("Retry-After"); (status == 429 || status == 503) && retry == "" {
+	if retry := a.header.Get("Retry-After"); (status == 429 || status == 503 || status == 504) && retry == "" {
 		t.Errorf("status %d came without Retry-After", status)
 	}
 }

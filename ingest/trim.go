@@ -33,6 +33,7 @@ func (i *Ingest) keepTrimming(ctx context.Context) {
 }
 
 // trim drops what no database needs any more and retention does not keep. If what some database has counted is unknown, nothing is dropped.
+// Retention yields to the log's bound: as long as the log is fuller than it should be, batches are kept for half of the time.
 func (i *Ingest) trim(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, i.cfg.TrimTimeout)
 	defer cancel()
@@ -48,11 +49,29 @@ func (i *Ingest) trim(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("read the log's clock: %w", err)
 	}
+	for retention := i.cfg.Retention; ; {
+		if err := i.trimBelow(ctx, needed, now-retention.Milliseconds()); err != nil {
+			return err
+		}
+		if used, limit := i.cfg.Log.Bytes(); used <= limit/4*3 || retention == 0 {
+			return nil
+		}
+		if retention /= 2; retention < leastRetention {
+			retention = 0
+		}
+	}
+}
+
+// leastRetention is not worth halving.
+const leastRetention = time.Minute
+
+// trimBelow drops what was appended before an instant and is not needed, by partition.
+func (i *Ingest) trimBelow(ctx context.Context, needed []uint64, appendTimeMs int64) error {
 	for partition, before := range needed {
 		if before <= 1 {
 			continue
 		}
-		kept, err := i.cfg.Log.Seek(ctx, partition, now-i.cfg.Retention.Milliseconds())
+		kept, err := i.cfg.Log.Seek(ctx, partition, appendTimeMs)
 		if err != nil {
 			return fmt.Errorf("find what retention keeps of partition %d: %w", partition, err)
 		}

@@ -130,6 +130,36 @@ func TestRetentionHoldsTrimmingBack(t *testing.T) {
 	}
 }
 
+// TestRetentionYieldsToTheBound: what every database has counted is kept for its age only as long as there is room: it never makes the log refuse
+// events. The oldest go first.
+func TestRetentionYieldsToTheBound(t *testing.T) {
+	c := &checkpoints{}
+	r := start(t, options{
+		log: embedded.Config{MaxBytes: 200 << 10, SegmentBytes: 8 << 10},
+		config: func(cfg *ingest.Config) {
+			cfg.Checkpoints, cfg.TrimInterval, cfg.Retention = c, time.Millisecond, time.Hour
+		},
+	})
+	counted := wire.CheckpointsAnswer{}
+	for p := range testPartitions {
+		counted.Checkpoints = append(counted.Checkpoints, wire.Checkpoint{Partition: p, WindowFrom: 1 << 40, NextOffset: 1 << 40, Incarnation: r.log.Incarnation()})
+	}
+	c.set(counted, nil)
+	body := view(keyIn(0), "a") + "\n" + view(keyIn(1)+strings.Repeat("k", 200), "b")
+	for i := range 3000 {
+		if a := r.post(body); a.Accepted != 2 {
+			t.Fatalf("post %d: got %d %+v, want that retention makes room", i, a.status, a.problem)
+		}
+		if i%100 == 0 {
+			c.rounds(t)
+		}
+	}
+	used, limit := r.log.Bytes()
+	if used < limit/4 {
+		t.Errorf("got %d of %d bytes, want no more trimmed than need be", used, limit)
+	}
+}
+
 func TestMetrics(t *testing.T) {
 	r := start(t, options{})
 	r.post(`[` + view("a", "1") + `,{"type":"view","key":"b"},{"type":"nope","key":"b"}]`)

@@ -24,25 +24,24 @@ import (
 // servers are shared by the tests of this package, which empty them first.
 var servers [2]*testkit.Database
 
-func TestMain(m *testing.M) { os.Exit(run(m)) }
-
-func run(m *testing.M) int {
-	dir, err := os.MkdirTemp("", "quipu-migrations-")
-	if err != nil {
-		fmt.Fprintln(os.Stderr, err)
-		return 1
-	}
-	defer os.RemoveAll(dir)
-	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Minute)
-	defer cancel()
-	for i := range servers {
-		if servers[i], err = testkit.StartMariaDB(ctx, filepath.Join(dir, fmt.Sprint(i))); err != nil {
-			fmt.Fprintln(os.Stderr, err)
-			return 1
+func TestMain(m *testing.M) {
+	os.Exit(testkit.Main(m, func(ctx context.Context, dir string) (func() error, error) {
+		closeAll := func() (err error) {
+			for _, s := range servers {
+				if s != nil {
+					err = errors.Join(err, s.Close())
+				}
+			}
+			return err
 		}
-		defer servers[i].Close()
-	}
-	return m.Run()
+		for i := range servers {
+			var err error
+			if servers[i], err = testkit.StartMariaDB(ctx, filepath.Join(dir, fmt.Sprint(i))); err != nil {
+				return nil, errors.Join(err, closeAll())
+			}
+		}
+		return closeAll, nil
+	}))
 }
 
 func fresh(t *testing.T) []migrations.Shard {

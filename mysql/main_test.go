@@ -2,7 +2,6 @@ package mysql_test
 
 import (
 	"context"
-	"fmt"
 	"os"
 	"testing"
 	"time"
@@ -17,23 +16,14 @@ import (
 // shared is one primary and its replica for the tests that break neither.
 var shared *testkit.ShardServers
 
-func TestMain(m *testing.M) { os.Exit(run(m)) }
-
-func run(m *testing.M) int {
-	dir, err := os.MkdirTemp("", "quipu-mysql-")
-	if err != nil {
-		fmt.Fprintln(os.Stderr, err)
-		return 1
-	}
-	defer os.RemoveAll(dir)
-	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Minute)
-	defer cancel()
-	if shared, err = testkit.StartShard(ctx, dir); err != nil {
-		fmt.Fprintln(os.Stderr, err)
-		return 1
-	}
-	defer shared.Close()
-	return m.Run()
+func TestMain(m *testing.M) {
+	os.Exit(testkit.Main(m, func(ctx context.Context, dir string) (closeAll func() error, err error) {
+		shared, err = testkit.StartShard(ctx, dir)
+		if err != nil {
+			return nil, err
+		}
+		return shared.Close, nil
+	}))
 }
 
 // created is when the tests' cluster was created: its watermarks stand at 10:00 and at midnight of that day.

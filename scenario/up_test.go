@@ -140,6 +140,16 @@ func TestUp(t *testing.T) {
 	}
 	addresses := first.describe(t).URLs
 
+	// As when the terminal is closed.
+	if err := syscall.Kill(first.PID(), syscall.SIGHUP); err != nil {
+		t.Fatal(err)
+	}
+	testkit.Eventually(t, patience, func() error {
+		if said := first.LogTail(20); !strings.Contains(said, "the data stays in") {
+			return fmt.Errorf("after SIGHUP quipu up said:\n%s", said)
+		}
+		return nil
+	})
 	first.stop(t)
 	if said := first.LogTail(200); !strings.Contains(said, "zookeeper stopped") || !strings.Contains(said, "the data stays") {
 		t.Errorf("at the end quipu up said:\n%s", said)

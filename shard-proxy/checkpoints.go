@@ -9,6 +9,7 @@ import (
 	"github.com/labstack/echo/v4"
 
 	"github.com/quipudb/quipu/wire"
+	"github.com/quipudb/quipu/wire/httpserver"
 )
 
 // serveCheckpoints tells the checkpoints of every database. One that can't be asked is missing, whatever is remembered of it: the
@@ -39,7 +40,7 @@ func (p *Proxy) serveCheckpoints(ctx context.Context, c echo.Context) error {
 	slices.SortFunc(out.Checkpoints, func(a, b wire.Checkpoint) int {
 		return cmp.Or(cmp.Compare(a.Partition, b.Partition), cmp.Compare(a.Database, b.Database))
 	})
-	return sendJSON(c, out)
+	return httpserver.SendJSON(c, out)
 }
 
 func (d *database) checkpoints(ctx context.Context) ([]wire.Checkpoint, error) {

@@ -64,18 +64,8 @@ func newMetrics(r prometheus.Registerer) *metrics {
 	}
 }
 
-func codeLabel(err error) string {
-	if err == nil {
-		return "ok"
-	}
-	if code := wire.CodeOf(err); code != "" {
-		return string(code)
-	}
-	return string(wire.CodeInternal)
-}
-
 func (m *metrics) called(call string, err error, took time.Duration) {
-	m.calls.WithLabelValues(call, codeLabel(err)).Inc()
+	m.calls.WithLabelValues(call, wire.CodeLabel(err)).Inc()
 	m.seconds.WithLabelValues(call).Observe(took.Seconds())
 }
 

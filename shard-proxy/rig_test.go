@@ -13,7 +13,6 @@ import (
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
-	"go.uber.org/goleak"
 
 	"github.com/quipudb/quipu/cluster"
 	"github.com/quipudb/quipu/deploy/local"
@@ -34,27 +33,14 @@ const (
 // shared is one shard for the tests that break none of its servers.
 var shared *testkit.ShardServers
 
-func TestMain(m *testing.M) { os.Exit(run(m)) }
-
-func run(m *testing.M) int {
-	dir, err := os.MkdirTemp("", "quipu-shardproxy-")
-	if err != nil {
-		fmt.Fprintln(os.Stderr, err)
-		return 1
-	}
-	defer os.RemoveAll(dir)
-	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Minute)
-	defer cancel()
-	if shared, err = testkit.StartShard(ctx, dir); err != nil {
-		fmt.Fprintln(os.Stderr, err)
-		return 1
-	}
-	code := m.Run()
-	if err := errors.Join(shared.Close(), goleak.Find()); err != nil && code == 0 {
-		fmt.Fprintln(os.Stderr, err)
-		return 1
-	}
-	return code
+func TestMain(m *testing.M) {
+	os.Exit(testkit.Main(m, func(ctx context.Context, dir string) (closeAll func() error, err error) {
+		shared, err = testkit.StartShard(ctx, dir)
+		if err != nil {
+			return nil, err
+		}
+		return shared.Close, nil
+	}))
 }
 
 // rig is a shard proxy behind HTTP, before real databases.

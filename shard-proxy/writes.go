@@ -9,6 +9,7 @@ import (
 
 	"github.com/quipudb/quipu/mysql"
 	"github.com/quipudb/quipu/wire"
+	"github.com/quipudb/quipu/wire/httpserver"
 )
 
 // serveApply applies a flush. It enters its class before it reads the body, so that no more bodies are held than are worked on.
@@ -24,7 +25,7 @@ func (p *Proxy) serveApply(ctx context.Context, c echo.Context) error {
 		return err
 	}
 	defer within.leave()
-	body, err := readBody(c, wire.MaxApplyBytes)
+	body, err := httpserver.ReadBody(c, wire.MaxApplyBytes)
 	if err != nil {
 		return err
 	}
@@ -39,7 +40,7 @@ func (p *Proxy) serveApply(ctx context.Context, c echo.Context) error {
 	if err != nil {
 		return err
 	}
-	return sendJSON(c, answer)
+	return httpserver.SendJSON(c, answer)
 }
 
 func (p *Proxy) apply(ctx context.Context, r *wire.ApplyRequest) (*wire.ApplyAnswer, error) {

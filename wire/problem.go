@@ -126,6 +126,17 @@ func CodeOf(err error) Code {
 	return ""
 }
 
+// CodeLabel names the outcome of a call in metrics: "ok", the code of its Problem, or internal.
+func CodeLabel(err error) string {
+	if err == nil {
+		return "ok"
+	}
+	if code := CodeOf(err); code != "" {
+		return string(code)
+	}
+	return string(CodeInternal)
+}
+
 // Retryable tells whether the same request may succeed elsewhere or later. A deadline counts: Apply and reads are idempotent.
 func Retryable(code Code) bool {
 	switch code {

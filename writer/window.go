@@ -76,25 +76,6 @@ func (w *window) touch(fingerprints []uint64) {
 	w.sink += sink
 }
 
-// reserve makes room for fingerprints that may all be new. It returns false, having forgotten nothing that counts, when the
-// budget does not allow that.
-func (w *window) reserve(fingerprints []uint64, tick int64) bool {
-	w.advance(tick)
-	var wanted [segmentCount]int32
-	for _, f := range fingerprints {
-		if f != 0 {
-			wanted[f>>56]++
-		}
-	}
-	for i := range wanted {
-		s := &w.segments[i]
-		if wanted[i] > 0 && s.used+int(wanted[i]) > s.limit() && !w.enlarge(s, int(wanted[i])) {
-			return false
-		}
-	}
-	return true
-}
-
 // advance moves to a tick, drops everything when all of it has expired, and sweeps what is due.
 func (w *window) advance(tick int64) {
 	if tick <= w.last {
@@ -129,26 +110,6 @@ func (w *window) sweep(s *segment) {
 	}
 }
 
-// enlarge makes room for more entries in a segment: by dropping expired ones if that is enough, else by growing it.
-func (w *window) enlarge(s *segment, more int) bool {
-	live := s.live(uint32(w.last), uint32(w.clock.span))
-	if live+more <= s.comfort() {
-		w.rewrite(s)
-		return true
-	}
-	if w.resize(s, max(bucketsFor(live+more), len(s.buckets))) {
-		return true
-	}
-	// The budget is used up. Fuller buckets are slower, not wrong.
-	if live+more > s.most() {
-		return false
-	}
-	if live < s.used {
-		w.rewrite(s)
-	}
-	return true
-}
-
 // rewrite drops the expired entries in place.
 func (w *window) rewrite(s *segment) {
 	w.scratch = append(w.scratch[:0], s.buckets...)
@@ -158,12 +119,12 @@ func (w *window) rewrite(s *segment) {
 	w.refill(s, w.scratch)
 }
 
-// resize moves the entries that count to n buckets, 0 if there are none.
-func (w *window) resize(s *segment, n int) bool {
+// resize moves the entries that count to n buckets, 0 if there are none. The budget has been asked for more; less is given back to it here.
+func (w *window) resize(s *segment, n int) {
 	old := s.buckets
 	grown := int64(n-len(old)) * bucketBytes
-	if !w.budget.take(grown) {
-		return false
+	if grown < 0 {
+		w.budget.give(-grown)
 	}
 	w.bytes += grown
 	w.kept -= s.used
@@ -172,7 +133,6 @@ func (w *window) resize(s *segment, n int) bool {
 		s.buckets = make([]bucket, n)
 	}
 	w.refill(s, old)
-	return true
 }
 
 func (w *window) refill(s *segment, old []bucket) {

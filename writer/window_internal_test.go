@@ -176,3 +176,49 @@ func TestMarksFindTheFirstBatchOfTheWindow(t *testing.T) {
 		t.Errorf("got %d marks, want 2", got)
 	}
 }
+
+// A window that finds no room takes nothing and lets go of what has expired: else two of them would wait for each other for ever.
+func TestWindowWithoutRoomHoldsNothingBack(t *testing.T) {
+	clock := quantiser{quantum: 1, span: 100}
+	b := newBudget(150_000)
+	r := rand.New(rand.NewPCG(3, 4))
+	ids := func(n int) []uint64 {
+		out := make([]uint64, n)
+		for i := range out {
+			out[i] = r.Uint64() | 1
+		}
+		return out
+	}
+	see := func(w *window, ids []uint64, tick int64) bool {
+		if !w.reserve(ids, tick) {
+			return false
+		}
+		w.see(ids, tick, make([]bool, len(ids)))
+		return true
+	}
+	first, second := newWindow(clock, b), newWindow(clock, b)
+	old := ids(3000)
+	if !see(first, old, 1) || !see(first, old[:10], 90) {
+		t.Fatal("no room within the budget")
+	}
+	before := b.taken.Load()
+	many := ids(4000)
+	for range 3 {
+		if see(second, many, 1) {
+			t.Fatal("got room beyond the budget")
+		}
+		if got := b.taken.Load(); got != before {
+			t.Fatalf("got %d bytes taken after a failure, want %d as before", got, before)
+		}
+	}
+	b.taken.Add(b.limit - before) // others use up the rest
+	if !see(first, ids(1000), 102) {
+		t.Error("got no room although nearly all ids have expired")
+	}
+	if got := b.taken.Load(); got > b.limit {
+		t.Errorf("got %d bytes taken, the limit is %d", got, b.limit)
+	}
+	if duplicate := make([]bool, 10); !first.reserve(old[:10], 103) || first.see(old[:10], 103, duplicate) != 10 {
+		t.Error("ids that count were forgotten")
+	}
+}

@@ -31,19 +31,23 @@ type Directory struct {
 
 // NewDirectory returns a directory that keeps its last snapshot in the file cachePath, or nowhere when that is empty. It does no I/O.
 func NewDirectory(client *Client, cachePath string) *Directory {
-	d := &Directory{
+	return &Directory{
 		client: client, file: snapshotFile{cachePath}, log: client.log,
 		watches: newWatches(), changed: make(chan struct{}),
 	}
-	d.types.Store(&map[string]event.Type{})
-	return d
 }
 
 // Snapshot returns the last known state, nil until there is one. It never waits.
 func (d *Directory) Snapshot() *cluster.Snapshot { return d.snapshot.Load() }
 
-// EventTypes returns the registered event types by name, as last known. The map is shared: it must not be changed.
-func (d *Directory) EventTypes() map[string]event.Type { return *d.types.Load() }
+// EventTypes returns the registered event types by name, as last known, nil as long as they are not. The map is shared: it must not be
+// changed.
+func (d *Directory) EventTypes() map[string]event.Type {
+	if types := d.types.Load(); types != nil {
+		return *types
+	}
+	return nil
+}
 
 // Changed returns a channel that is closed at the next change of the snapshot or the event types. Take it before reading them.
 func (d *Directory) Changed() <-chan struct{} {
@@ -115,7 +119,7 @@ func (d *Directory) publish(k *known) (changed bool) {
 		d.observe(next)
 		changed = true
 	}
-	if !maps.Equal(*d.types.Load(), k.types) {
+	if old := d.types.Load(); k.typesRead && (old == nil || !maps.Equal(*old, k.types)) {
 		types := maps.Clone(k.types)
 		d.types.Store(&types)
 		changed = true

@@ -28,6 +28,9 @@ func TestDirectoryFollows(t *testing.T) {
 	}
 	settings, topo := w.bootstrap(p)
 	s := ready(t, d)
+	if got := d.EventTypes(); got == nil || len(got) != 0 {
+		t.Errorf("got event types %v, want none and to know that", got)
+	}
 	if diff := cmp.Diff(settings, s.Settings) + cmp.Diff(topo, s.Topology); diff != "" {
 		t.Fatalf("snapshot differs (-want +got):\n%s", diff)
 	}
@@ -168,6 +171,46 @@ func TestDirectoryKeepsTheLastKnown(t *testing.T) {
 		t.Fatal(err)
 	}
 	hasMembers(t, again, cluster.RoleShardProxy)
+}
+
+// As long as the event types could not be read, that is what is said: not that there are none, by which events would be refused for good.
+func TestUnknownEventTypesAreNotNone(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, shared.Address())
+	p := w.start()
+	if got := zookeeper.NewDirectory(p.Client, "").EventTypes(); got != nil {
+		t.Errorf("got event types %v before anything was read, want nil", got)
+	}
+	w.bootstrap(p)
+	cache := filepath.Join(t.TempDir(), "cluster.json")
+	d, stop := p.directory(t, cache)
+	ready(t, d)
+	stop()
+	away := zookeeper.New(zookeeper.Config{Servers: []string{"127.0.0.1:1"}, Root: w.root, SessionTimeout: briefSession, Logger: testLogger(t)})
+	background(t, away.Run)
+	fromDisk := func() *zookeeper.Directory {
+		again := zookeeper.NewDirectory(away, cache)
+		background(t, again.Run)
+		ready(t, again)
+		return again
+	}
+	if got := fromDisk().EventTypes(); got == nil || len(got) != 0 {
+		t.Errorf("got event types %v from disk, want none and to know that", got)
+	}
+	content, err := os.ReadFile(cache)
+	if err != nil {
+		t.Fatal(err)
+	}
+	unread := strings.Replace(string(content), `"event_types":[]`, `"event_types":null`, 1)
+	if unread == string(content) {
+		t.Fatalf("got %s, want an empty list of event types", content)
+	}
+	if err := os.WriteFile(cache, []byte(unread), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if got := fromDisk().EventTypes(); got != nil {
+		t.Errorf("got event types %v from a snapshot that was written before they were read, want nil", got)
+	}
 }
 
 // Members that register again after an outage never leave the snapshot in between.

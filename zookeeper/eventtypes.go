@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"slices"
 
@@ -51,10 +52,13 @@ func (c *Client) compareEventType(ctx context.Context, t event.Type) error {
 	t.CreatedAt = found.CreatedAt
 	if t != found {
 		return fmt.Errorf("%w: %s has unit %q, description %q, allow_negative %t, accept_late %s", ErrTypeConflict,
-			found.Name, found.Unit, found.Description, found.AllowNegative, found.AcceptLate)
+			found.Name, found.Unit, found.Description, found.AllowNegative, event.FormatDuration(found.AcceptLate))
 	}
 	return nil
 }
+
+// errTypeContent is a node that will not make an event type by being read again.
+var errTypeContent = errors.New("node holds no valid event type")
 
 func (c *Client) readEventType(ctx context.Context, name string) (t event.Type, found bool, err error) {
 	n, found, err := c.get(ctx, c.paths.eventType(name))
@@ -62,13 +66,13 @@ func (c *Client) readEventType(ctx context.Context, name string) (t event.Type, 
 		return t, false, err
 	}
 	if err := json.Unmarshal(n.data, &t); err != nil {
-		return t, false, fmt.Errorf("read event type %s: %w", name, err)
+		return t, false, fmt.Errorf("read event type %s: %w: %w", name, errTypeContent, err)
 	}
 	if t.Name != name {
-		return t, false, fmt.Errorf("read event type %s: its node names it %q", name, t.Name)
+		return t, false, fmt.Errorf("read event type %s: %w: it names %q", name, errTypeContent, t.Name)
 	}
 	if err := t.Validate(); err != nil {
-		return t, false, fmt.Errorf("read event type %s: %w", name, err)
+		return t, false, fmt.Errorf("read event type %s: %w: %w", name, errTypeContent, err)
 	}
 	return t, true, nil
 }

@@ -199,6 +199,7 @@ func (f *follower) readTypes(ctx context.Context) error {
 		return err
 	}
 	var errs []error
+	missed := false
 	for _, name := range names {
 		if _, ok := f.known.types[name]; ok {
 			continue
@@ -206,10 +207,12 @@ func (f *follower) readTypes(ctx context.Context) error {
 		t, found, err := f.client.readEventType(ctx, name)
 		if err != nil {
 			errs = append(errs, err)
+			missed = missed || !errors.Is(err, errTypeContent)
 		} else if found {
 			f.known.types[name] = t
 		}
 	}
+	f.known.typesRead = f.known.typesRead || !missed
 	return errors.Join(errs...)
 }
 

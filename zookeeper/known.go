@@ -15,6 +15,8 @@ type known struct {
 	topology *cluster.Topology
 	members  map[cluster.Role]map[string]cluster.Member
 	types    map[string]event.Type
+
+	typesRead bool // all types that there are were read once: one that is not in types does not exist
 }
 
 func newKnown() *known {

@@ -5,8 +5,10 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"maps"
 	"os"
 	"path/filepath"
+	"slices"
 
 	"github.com/quipudb/quipu/cluster"
 	"github.com/quipudb/quipu/event"
@@ -26,7 +28,7 @@ type snapshotContent struct {
 	Settings   *cluster.Settings                 `json:"settings"`
 	Topology   *cluster.Topology                 `json:"topology"`
 	Members    map[cluster.Role][]cluster.Member `json:"members"`
-	EventTypes []event.Type                      `json:"event_types"`
+	EventTypes []event.Type                      `json:"event_types"` // null: not known
 }
 
 // read returns nil when there is no file, errSnapshotContent when it makes no sense.
@@ -63,6 +65,7 @@ func (c snapshotContent) known() *known {
 			k.members[role][m.ID] = m
 		}
 	}
+	k.typesRead = c.EventTypes != nil
 	for _, t := range c.EventTypes {
 		if t.Validate() == nil {
 			k.types[t.Name] = t
@@ -78,8 +81,8 @@ func (f snapshotFile) write(k *known) error {
 		return nil
 	}
 	c := snapshotContent{Format: snapshotFormat, Settings: &s.Settings, Topology: &s.Topology, Members: s.Members}
-	for _, t := range k.types {
-		c.EventTypes = append(c.EventTypes, t)
+	if k.typesRead {
+		c.EventTypes = slices.AppendSeq([]event.Type{}, maps.Values(k.types))
 	}
 	data, err := json.Marshal(c)
 	if err != nil {

@@ -60,7 +60,7 @@ The topology is a YAML file:
       databases:
         - {id: s2-a, address: "10.0.0.2:3306", role: primary, zone: b}`,
 		Example: `  quipu cluster init --topology topology.yaml --zookeeper zk1:2181,zk2:2181,zk3:2181`,
-		Args:    cobra.NoArgs,
+		Args:    noArguments,
 		RunE: s.runWith(func(c *cobra.Command, cfg *config.Effective, _ []string) error {
 			if file == "" {
 				return usagef("flag --topology is needed")
@@ -130,7 +130,7 @@ databases, and the processes that are registered just now. The key of the event 
 fingerprints is secret and not shown.`,
 		Example: `  quipu cluster show
   quipu cluster show --json`,
-		Args: cobra.NoArgs,
+		Args: noArguments,
 		RunE: s.runWith(func(c *cobra.Command, cfg *config.Effective, _ []string) error {
 			log := logger(c.ErrOrStderr(), cfg)
 			return withZooKeeper(c.Context(), cfg, log, func(ctx context.Context, zk *zookeeper.Client) error {

@@ -24,7 +24,7 @@ ZooKeeper is away. Any number of them may run; it holds no state.
 Settings: the section cluster_proxy.`,
 		Example: `  quipu cluster-proxy --config /etc/quipu/quipu.yaml
   quipu cluster-proxy --listen 127.0.0.1:8083 --data-dir /tmp/cluster-proxy`,
-		Args: cobra.NoArgs,
+		Args: noArguments,
 		RunE: s.runWith(func(c *cobra.Command, cfg *config.Effective, _ []string) error {
 			return runRole(c, cfg, post{
 				role: cluster.RoleClusterProxy, listen: cfg.ClusterProxy.Listen, advertise: cfg.ClusterProxy.Advertise, maxBody: wire.MaxApplyBytes,

@@ -3,6 +3,7 @@ package main
 import (
 	"bytes"
 	"context"
+	"errors"
 	"flag"
 	"os"
 	"path/filepath"
@@ -108,8 +109,10 @@ func TestBadCommandLinesAreUsageErrors(t *testing.T) {
 		"unknown subcommand":     {[]string{"migrate", "upp"}, `quipu migrate: unknown command "upp"; did you mean up?`},
 		"unknown flag":           {[]string{"version", "--verbose"}, `quipu version: unknown flag: --verbose`},
 		"missing subcommand":     {[]string{"token"}, `quipu token: a command is missing`},
-		"missing argument":       {[]string{"event-type", "create"}, `quipu event-type create: accepts 1 arg(s), received 0`},
-		"needless argument":      {[]string{"version", "now"}, `quipu version: unknown command "now" for "quipu version"`},
+		"missing argument":       {[]string{"event-type", "create"}, `quipu event-type create: NAME is missing`},
+		"needless argument":      {[]string{"version", "now"}, `quipu version: unexpected argument "now"`},
+		"second argument":        {[]string{"migrate", "goto", "3", "4"}, `quipu migrate goto: unexpected argument "4" behind VERSION`},
+		"two configurations":     {[]string{"config", "check", "a.yaml", "--config", "b.yaml"}, `quipu config check: both FILE and --config are given`},
 		"bad duration":           {[]string{"event-type", "create", "view", "--accept-late", "120"}, `invalid argument "120" for "--accept-late" flag: "120" lacks a unit`},
 		"bad name":               {[]string{"event-type", "create", "View"}, `quipu event-type create: invalid event type: name "View" must be`},
 		"bad version":            {[]string{"migrate", "goto", "four"}, `quipu migrate goto: a version must be a whole number, is "four"`},
@@ -156,7 +159,7 @@ func TestConfigCheckListsEverything(t *testing.T) {
 	if err := os.WriteFile(path, []byte("log:\n  level: loud\nhttp:\n  drain: 1d\n"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	got := quipu(t, nil, "config", "check", "--config", path)
+	got := quipu(t, nil, "config", "check", path)
 	for _, want := range []string{path + ":2: log.level: must be one of", path + ":4: http.drain: must be from", "2 settings can't be used"} {
 		if !strings.Contains(got.errors, want) {
 			t.Errorf("got %q, want it to say %q", got.errors, want)
@@ -167,6 +170,12 @@ func TestConfigCheckListsEverything(t *testing.T) {
 	}
 	if got := quipu(t, []string{"QUIPU_SERVICE_HOST=10.0.0.1"}, "config", "check"); got.code != exitDone || !strings.Contains(got.errors, "QUIPU_SERVICE_HOST") {
 		t.Errorf("got %d %q for the defaults and a foreign variable, want 0 and a warning", got.code, got.errors)
+	}
+}
+
+func TestErrorsOfSeveralLinesAreToldInOne(t *testing.T) {
+	if got, want := oneLine(errors.Join(errors.New("a  b"), errors.New("c:\n  d"))), "a b; c:; d"; got != want {
+		t.Errorf("got %q, want %q", got, want)
 	}
 }
 

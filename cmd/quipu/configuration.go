@@ -25,20 +25,32 @@ flags.`,
 
 func newConfigCheckCommand(s *settings) *cobra.Command {
 	return &cobra.Command{
-		Use:   "check",
+		Use:   "check [FILE]",
 		Short: "Check the configuration",
 		Long: `Reads the configuration as a role would, without starting anything, and lists everything
-that can't be used: the file, its line and the setting. Passwords and tokens in files of
-their own are not read. The exit code is 2 if anything is wrong.`,
-		Example: `  quipu config check --config /etc/quipu/quipu.yaml`,
-		Args:    cobra.NoArgs,
-		RunE: func(c *cobra.Command, _ []string) error {
+that can't be used: the file, its line and the setting. FILE stands for --config FILE.
+Passwords and tokens in files of their own are not read. The exit code is 2 if anything is
+wrong.`,
+		Example: `  quipu config check /etc/quipu/quipu.yaml
+  quipu config check --set reader.max_wait=10s`,
+		Args: upToOneArgument("FILE"),
+		RunE: func(c *cobra.Command, args []string) error {
+			if len(args) > 0 && s.file != "" {
+				return usagef("both FILE and --config are given")
+			}
+			if len(args) > 0 {
+				s.file = args[0]
+			}
 			cfg, err := s.load()
 			if err == nil {
 				for _, warning := range cfg.Warnings {
 					fmt.Fprintln(c.ErrOrStderr(), "warning:", warning)
 				}
-				_, err = fmt.Fprintln(c.OutOrStdout(), "the configuration is fine")
+				read := "the configuration is fine"
+				if s.path() == "" {
+					read += "; no file was given, so these are defaults, environment and flags"
+				}
+				_, err = fmt.Fprintln(c.OutOrStdout(), read)
 				return err
 			}
 			problems := config.List(err)
@@ -65,7 +77,7 @@ shown.
 --defaults prints the documented file of all settings with their defaults instead.`,
 		Example: `  quipu config print --config quipu.yaml
   quipu config print --defaults > quipu.yaml`,
-		Args: cobra.NoArgs,
+		Args: noArguments,
 		RunE: func(c *cobra.Command, _ []string) error {
 			if defaults {
 				_, err := c.OutOrStdout().Write(config.Reference())

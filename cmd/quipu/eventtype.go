@@ -62,7 +62,7 @@ maximum in return.`,
 		Example: `  quipu event-type create view --unit ms --description 'a video was watched for so long'
   quipu event-type create like --allow-negative
   quipu event-type create departure --unit min --accept-late 120d`,
-		Args: cobra.ExactArgs(1),
+		Args: oneArgument("NAME"),
 		RunE: s.runWith(func(c *cobra.Command, cfg *config.Effective, args []string) error {
 			t.Name, t.CreatedAt = args[0], time.Now().UTC().Truncate(time.Second)
 			if err := t.Validate(); err != nil {
@@ -104,7 +104,7 @@ func newEventTypeListCommand(s *settings) *cobra.Command {
 		Long: `Lists the registered event types by name, each with its unit, whether it allows negative
 weights, and how old its events may be.`,
 		Example: `  quipu event-type list`,
-		Args:    cobra.NoArgs,
+		Args:    noArguments,
 		RunE: s.runWith(func(c *cobra.Command, cfg *config.Effective, _ []string) error {
 			return withZooKeeper(c.Context(), cfg, logger(c.ErrOrStderr(), cfg), func(ctx context.Context, zk *zookeeper.Client) error {
 				types, err := zk.ListEventTypes(ctx)
@@ -129,7 +129,7 @@ func newEventTypeDescribeCommand(s *settings) *cobra.Command {
 		Short:   "Show one event type",
 		Long:    `Shows everything that is registered of one event type.`,
 		Example: `  quipu event-type describe view`,
-		Args:    cobra.ExactArgs(1),
+		Args:    oneArgument("NAME"),
 		RunE: s.runWith(func(c *cobra.Command, cfg *config.Effective, args []string) error {
 			return withZooKeeper(c.Context(), cfg, logger(c.ErrOrStderr(), cfg), func(ctx context.Context, zk *zookeeper.Client) error {
 				types, err := zk.ListEventTypes(ctx)

@@ -8,12 +8,14 @@ import (
 	"log/slog"
 	"sync"
 
+	"github.com/prometheus/client_golang/prometheus"
 	"github.com/spf13/cobra"
 
 	"github.com/quipudb/quipu/cluster"
 	"github.com/quipudb/quipu/config"
 	"github.com/quipudb/quipu/migrations"
 	"github.com/quipudb/quipu/mysql"
+	"github.com/quipudb/quipu/wire/proxyclient"
 	"github.com/quipudb/quipu/zookeeper"
 )
 
@@ -148,4 +150,27 @@ func (f *fleet) ensureOwnershipOf(ctx context.Context, s cluster.Shard) (err err
 	}
 	_, err = fmt.Fprintf(f.out, "shard %s owns the partitions %s\n", s.ID, ranges(f.topology.PartitionsOf(s.ID)))
 	return err
+}
+
+// withProxies connects a command with ZooKeeper and, through the cluster that it describes, with the cluster proxies.
+func withProxies(c *cobra.Command, cfg *config.Effective, work func(context.Context, *zookeeper.Client, *proxyclient.Client) error) error {
+	token, err := cfg.Auth.ReadInternalToken()
+	if err != nil {
+		return err
+	}
+	calls := newCalls(cfg, token)
+	defer calls.Close()
+	log := logger(c.ErrOrStderr(), cfg)
+	return withZooKeeper(c.Context(), cfg, log, func(ctx context.Context, zk *zookeeper.Client) error {
+		snapshot, err := currentSnapshot(ctx, zk, log)
+		if err != nil {
+			return err
+		}
+		if err := checkCluster(cfg, snapshot.Settings); err != nil {
+			return err
+		}
+		return work(ctx, zk, proxyclient.New(proxyclient.Config{
+			URLs: func() []string { return urlsOf(snapshot, cluster.RoleClusterProxy) }, Client: calls, Registerer: prometheus.NewRegistry(),
+		}))
+	})
 }

@@ -30,7 +30,7 @@ starting: it names the file and the byte.
 Settings: the section ingest.`,
 		Example: `  quipu ingest --config /etc/quipu/quipu.yaml
   quipu ingest --listen 127.0.0.1:8080 --data-dir /var/lib/quipu`,
-		Args: cobra.NoArgs,
+		Args: noArguments,
 		RunE: s.runWith(func(c *cobra.Command, cfg *config.Effective, _ []string) error {
 			return runRole(c, cfg, post{
 				role: cluster.RoleIngest, listen: cfg.Ingest.Listen, advertise: cfg.Ingest.Advertise, maxBody: int64(cfg.Ingest.MaxBody),

@@ -6,7 +6,6 @@ import (
 	"io"
 	"os"
 
-	"github.com/prometheus/client_golang/prometheus"
 	"github.com/spf13/cobra"
 
 	"github.com/quipudb/quipu/cluster"
@@ -36,7 +35,7 @@ func newKeysImportCommand(s *settings) *cobra.Command {
 		Long: `Sets titles and owners of keys from a CSV file (- is the standard input). Its first line
 names the columns, in any order:
 
-  type    event type; may be left out with --type
+  type    event type; may be left out, or empty, with --type
   key     needed
   title   up to 255 bytes
   owner   up to 255 bytes
@@ -47,7 +46,7 @@ anything is set: every mistake is told with its line. To import a file again cha
 nothing.`,
 		Example: `  quipu keys import videos.csv --type view
   zcat videos.csv.gz | quipu keys import - --type view`,
-		Args: cobra.ExactArgs(1),
+		Args: oneArgument("FILE"),
 		RunE: s.runWith(func(c *cobra.Command, cfg *config.Effective, args []string) error {
 			keys, err := readKeysFrom(args[0], c.InOrStdin(), eventType)
 			if err != nil {
@@ -56,7 +55,7 @@ nothing.`,
 			return importKeys(c, cfg, keys)
 		}),
 	}
-	c.Flags().StringVar(&eventType, "type", "", "event `type` of all keys, if the file has no such column")
+	c.Flags().StringVar(&eventType, "type", "", "event `type` of the keys that have none in the file")
 	return c
 }
 
@@ -74,27 +73,10 @@ func readKeysFrom(path string, stdin io.Reader, eventType string) ([]wire.KeyAtt
 
 // importKeys sends the keys to a cluster proxy, some thousand at a time.
 func importKeys(c *cobra.Command, cfg *config.Effective, keys []wire.KeyAttributes) error {
-	token, err := cfg.Auth.ReadInternalToken()
-	if err != nil {
-		return err
-	}
-	calls := newCalls(cfg, token)
-	defer calls.Close()
-	log := logger(c.ErrOrStderr(), cfg)
-	return withZooKeeper(c.Context(), cfg, log, func(ctx context.Context, zk *zookeeper.Client) error {
-		snapshot, err := currentSnapshot(ctx, zk, log)
-		if err != nil {
-			return err
-		}
-		if err := checkCluster(cfg, snapshot.Settings); err != nil {
-			return err
-		}
+	return withProxies(c, cfg, func(ctx context.Context, zk *zookeeper.Client, proxies *proxyclient.Client) error {
 		if err := checkTypes(ctx, zk, keys); err != nil {
 			return err
 		}
-		proxies := proxyclient.New(proxyclient.Config{
-			URLs: func() []string { return urlsOf(snapshot, cluster.RoleClusterProxy) }, Client: calls, Registerer: prometheus.NewRegistry(),
-		})
 		return sendKeys(ctx, c.OutOrStdout(), proxies, keys)
 	})
 }
@@ -126,10 +108,9 @@ func sendKeys(ctx context.Context, out io.Writer, proxies *proxyclient.Client, k
 			return fmt.Errorf("import keys %d to %d (what came before is set; importing again is safe): %w", sent+1, sent+n, err)
 		}
 		done.Created += answer.Created
-		done.Updated += answer.Updated
 		sent += n
 	}
-	_, err := fmt.Fprintf(out, "%d keys: %d created, %d changed\n", len(keys), done.Created, done.Updated)
+	_, err := fmt.Fprintf(out, "keys set: %d, of which new: %d\n", len(keys), done.Created)
 	return err
 }
 

@@ -38,7 +38,7 @@ func readKeys(name string, file io.Reader, eventType string) ([]wire.KeyAttribut
 		return nil, fmt.Errorf("%s: it is empty; its first line names the columns", name)
 	}
 	if err != nil {
-		return nil, fmt.Errorf("%s: %w", name, err)
+		return nil, atLine(name, err)
 	}
 	if err := f.header(header); err != nil {
 		return nil, err
@@ -50,7 +50,7 @@ func readKeys(name string, file io.Reader, eventType string) ([]wire.KeyAttribut
 			break
 		}
 		if err != nil {
-			return nil, fmt.Errorf("%s: %w", name, err)
+			return nil, atLine(name, err)
 		}
 		if len(keys) == maxKeysPerFile {
 			return nil, fmt.Errorf("%s: more than %d keys: import it in parts", name, maxKeysPerFile)
@@ -59,6 +59,14 @@ func readKeys(name string, file io.Reader, eventType string) ([]wire.KeyAttribut
 		keys = append(keys, f.key(record, line))
 	}
 	return keys, errors.Join(f.mistakes...)
+}
+
+// atLine names the line that is no CSV.
+func atLine(name string, err error) error {
+	if e, ok := errors.AsType[*csv.ParseError](err); ok {
+		return fmt.Errorf("%s:%d: %w", name, e.Line, e.Err)
+	}
+	return fmt.Errorf("%s: %w", name, err)
 }
 
 func (f *keysFile) header(names []string) error {
@@ -107,15 +115,23 @@ func checkKey(k wire.KeyAttributes) error {
 	switch {
 	case !event.ValidTypeName(k.Type):
 		return fmt.Errorf("type %q is no name of an event type", k.Type)
-	case k.Key == "" || len(k.Key) > event.MaxKeyBytes || !utf8.ValidString(k.Key):
-		return fmt.Errorf("a key must be 1 to %d bytes of UTF-8, is %d bytes", event.MaxKeyBytes, len(k.Key))
+	case k.Key == "":
+		return errors.New("the key is empty")
+	case !utf8.ValidString(k.Key):
+		return fmt.Errorf("key %q is not UTF-8", k.Key)
+	case len(k.Key) > event.MaxKeyBytes:
+		return fmt.Errorf("key %.40q… has %d bytes, at most %d are allowed", k.Key, len(k.Key), event.MaxKeyBytes)
 	}
 	for _, a := range []struct {
 		name  string
 		value *string
 	}{{"title", k.Title}, {"owner", k.Owner}} {
-		if a.value != nil && (len(*a.value) > maxAttributeBytes || !utf8.ValidString(*a.value)) {
-			return fmt.Errorf("%s of key %q must be at most %d bytes of UTF-8, is %d bytes", a.name, k.Key, maxAttributeBytes, len(*a.value))
+		switch {
+		case a.value == nil:
+		case !utf8.ValidString(*a.value):
+			return fmt.Errorf("%s of key %q is not UTF-8", a.name, k.Key)
+		case len(*a.value) > maxAttributeBytes:
+			return fmt.Errorf("%s of key %q has %d bytes, at most %d are allowed", a.name, k.Key, len(*a.value), maxAttributeBytes)
 		}
 	}
 	return nil

@@ -7,10 +7,8 @@ import (
 	"os"
 	"path/filepath"
 
-	"github.com/prometheus/client_golang/prometheus"
 	"github.com/spf13/cobra"
 
-	"github.com/quipudb/quipu/cluster"
 	"github.com/quipudb/quipu/config"
 	"github.com/quipudb/quipu/load"
 	"github.com/quipudb/quipu/wire/proxyclient"
@@ -42,7 +40,7 @@ through npm, or from a --file of it.
 --verify compares every airport and route with the data, also when all was loaded before.`,
 		Example: `  quipu load flights --register --config data/quipu.yaml
   quipu load flights --all --verify --config data/quipu.yaml`,
-		Args: cobra.NoArgs,
+		Args: noArguments,
 		RunE: s.runWith(func(c *cobra.Command, cfg *config.Effective, _ []string) error {
 			if o.file != "" {
 				o.all = true
@@ -99,24 +97,7 @@ func (l *loadOptions) flights(c *cobra.Command, cfg *config.Effective, o flightO
 
 // withFlightsConfig connects a load of flights with the cluster: marks and event types in ZooKeeper, keys through the cluster proxies.
 func withFlightsConfig(c *cobra.Command, cfg *config.Effective, work func(context.Context, load.FlightsConfig) error) error {
-	token, err := cfg.Auth.ReadInternalToken()
-	if err != nil {
-		return err
-	}
-	calls := newCalls(cfg, token)
-	defer calls.Close()
-	log := logger(c.ErrOrStderr(), cfg)
-	return withZooKeeper(c.Context(), cfg, log, func(ctx context.Context, zk *zookeeper.Client) error {
-		snapshot, err := currentSnapshot(ctx, zk, log)
-		if err != nil {
-			return err
-		}
-		if err := checkCluster(cfg, snapshot.Settings); err != nil {
-			return err
-		}
-		proxies := proxyclient.New(proxyclient.Config{
-			URLs: func() []string { return urlsOf(snapshot, cluster.RoleClusterProxy) }, Client: calls, Registerer: prometheus.NewRegistry(),
-		})
+	return withProxies(c, cfg, func(ctx context.Context, zk *zookeeper.Client, proxies *proxyclient.Client) error {
 		return work(ctx, load.FlightsConfig{Marks: zk, Types: zk, Keys: proxies})
 	})
 }

@@ -141,7 +141,7 @@ func TestLoadRefusesBadCommandLines(t *testing.T) {
 		"rate":      {[]string{"--zipf", "1", "--rate", "-5"}, "rate -5 is negative"},
 		"addresses": {[]string{"--zipf", "1", "--ingest", "localhost:8080"}, "is not an http or https address"},
 		"compress":  {[]string{"--zipf", "1", "--compress", "lzw"}, `compression "lzw"`},
-		"flights":   {[]string{"flights", "LAS"}, "unknown command"},
+		"flights":   {[]string{"flights", "LAS"}, "unexpected argument"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			if got := quipu(t, nil, append([]string{"load"}, c.args...)...); got.code != exitUsage || !strings.Contains(got.errors, c.want) {

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"slices"
@@ -60,7 +61,7 @@ func (m *migration) upCommand() *cobra.Command {
 the partitions that the topology gives it, and an old one is checked for having them.`,
 		Example: `  quipu migrate up
   quipu migrate up --shard s2 --dry-run`,
-		Args: cobra.NoArgs,
+		Args: noArguments,
 		RunE: m.settings.runWith(func(c *cobra.Command, cfg *config.Effective, _ []string) error {
 			return m.move(c, cfg, migrations.Latest())
 		}),
@@ -76,7 +77,7 @@ func (m *migration) gotoCommand() *cobra.Command {
 		Long:  `Brings every shard up or down to a version; 0 is the empty schema.`,
 		Example: `  quipu migrate goto 4
   quipu migrate goto 3 --dry-run`,
-		Args: cobra.ExactArgs(1),
+		Args: oneArgument("VERSION"),
 		RunE: m.settings.runWith(func(c *cobra.Command, cfg *config.Effective, args []string) error {
 			version, err := parseVersion(args[0])
 			if err != nil {
@@ -98,13 +99,13 @@ run with --allow-data-loss only. 'quipu migrate goto VERSION --dry-run' shows wh
 run.`,
 		Example: `  quipu migrate down 1
   quipu migrate down 1 --shard s2 --allow-data-loss`,
-		Args: cobra.ExactArgs(1),
+		Args: oneArgument("N"),
 		RunE: m.settings.runWith(func(c *cobra.Command, cfg *config.Effective, args []string) error {
 			n, err := parseVersion(args[0])
 			if err != nil || n == 0 {
 				return usagef("how many versions to go back must be a whole number from 1 on, is %q", args[0])
 			}
-			return m.with(c, cfg, func(ctx context.Context, f *fleet) error { return f.runner.Down(ctx, int(n)) })
+			return m.with(c, cfg, func(ctx context.Context, f *fleet) error { return tellDataLoss(f.runner.Down(ctx, int(n))) })
 		}),
 	}
 	c.Flags().BoolVar(&m.allowDataLoss, "allow-data-loss", false, "run migrations that destroy data")
@@ -118,7 +119,7 @@ func (m *migration) versionCommand() *cobra.Command {
 		Long: `Prints the version of the schema that every shard has, and fails if they differ, or if a
 migration stopped half way on one of them. 'quipu migrate status' shows each shard.`,
 		Example: `  quipu migrate version`,
-		Args:    cobra.NoArgs,
+		Args:    noArguments,
 		RunE: m.settings.runWith(func(c *cobra.Command, cfg *config.Effective, _ []string) error {
 			return m.with(c, cfg, func(ctx context.Context, f *fleet) error {
 				version, err := f.runner.Version(ctx)
@@ -140,7 +141,7 @@ func (m *migration) statusCommand() *cobra.Command {
 half way, and the last migrations that ran. It fails if a shard could not be asked, or is
 not at the latest version.`,
 		Example: `  quipu migrate status`,
-		Args:    cobra.NoArgs,
+		Args:    noArguments,
 		RunE: m.settings.runWith(func(c *cobra.Command, cfg *config.Effective, _ []string) error {
 			return m.with(c, cfg, func(ctx context.Context, f *fleet) error {
 				return printStatus(c.OutOrStdout(), f.runner.Status(ctx))
@@ -158,7 +159,7 @@ that stopped half way: 'quipu migrate status' names the statement that it stoppe
 undo what was done before it, or carry out it and the rest by hand, and then force the
 version that the shard has.`,
 		Example: `  quipu migrate force --shard s1 3`,
-		Args:    cobra.ExactArgs(1),
+		Args:    oneArgument("VERSION"),
 		RunE: m.settings.runWith(func(c *cobra.Command, cfg *config.Effective, args []string) error {
 			version, err := parseVersion(args[0])
 			if err != nil {
@@ -167,7 +168,13 @@ version that the shard has.`,
 			if m.shard == "" {
 				return usagef("flag --shard is needed: what was repaired by hand is one shard")
 			}
-			return m.with(c, cfg, func(ctx context.Context, f *fleet) error { return f.runner.Force(ctx, version) })
+			return m.with(c, cfg, func(ctx context.Context, f *fleet) error {
+				if err := f.runner.Force(ctx, version); err != nil {
+					return err
+				}
+				_, err := fmt.Fprintf(c.OutOrStdout(), "shard %s: version %d is on record; nothing was run\n", m.shard, version)
+				return err
+			})
 		}),
 	}
 }
@@ -187,13 +194,21 @@ func (m *migration) move(c *cobra.Command, cfg *config.Effective, version uint) 
 			return printPlan(ctx, c.OutOrStdout(), f.runner, version)
 		}
 		if err := f.runner.Goto(ctx, version); err != nil {
-			return err
+			return tellDataLoss(err)
 		}
 		if migrations.Known(version, false) != nil {
 			return nil
 		}
 		return f.ensureOwnership(ctx)
 	})
+}
+
+// tellDataLoss names the way to what was refused.
+func tellDataLoss(err error) error {
+	if errors.Is(err, migrations.ErrDataLoss) {
+		return fmt.Errorf("%w; with --allow-data-loss it runs", err)
+	}
+	return err
 }
 
 func printPlan(ctx context.Context, out io.Writer, runner *migrations.Runner, version uint) error {
@@ -228,9 +243,16 @@ func printStatus(out io.Writer, all []migrations.Status) error {
 			bad = append(bad, s.Shard)
 		}
 		for _, e := range slices.Backward(s.History) {
-			fmt.Fprintf(out, "  %s  %-7s %s", e.StartedAt, e.State, e.File)
+			what := e.File
+			if what == "" {
+				what = fmt.Sprintf("version %d", e.Version)
+			}
+			fmt.Fprintf(out, "  %s  %-7s %s", e.StartedAt, e.State, what)
 			if e.State != "done" && e.Statements > 0 {
-				fmt.Fprintf(out, ", statement %d of %d %s", e.Statement, e.Statements, e.Error)
+				fmt.Fprintf(out, ", statement %d of %d", e.Statement, e.Statements)
+				if e.Error != "" {
+					fmt.Fprintf(out, ": %s", e.Error)
+				}
 			}
 			fmt.Fprintln(out)
 		}

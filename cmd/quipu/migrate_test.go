@@ -81,7 +81,10 @@ func TestMigrate(t *testing.T) {
 		}
 	}
 
-	b.expect(exitFailed, "destroys data", "migrate", "goto", "0")
+	b.expect(exitDone, "shard s1: version "+latest+" is on record; nothing was run", "migrate", "force", latest, "--shard", "s1")
+	b.expect(exitDone, "forced  version "+latest+"\n", "migrate", "status")
+	b.expect(exitFailed, "destroys data; with --allow-data-loss it runs", "migrate", "goto", "0")
+	b.expect(exitFailed, "destroys data; with --allow-data-loss it runs", "migrate", "down", latest)
 	b.expect(exitFailed, "no such version", "migrate", "goto", "999")
 	b.expect(exitDone, "", "migrate", "goto", "0", "--shard", "s2", "--allow-data-loss")
 	b.expect(exitFailed, "run quipu migrate up", "migrate", "version")

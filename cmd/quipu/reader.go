@@ -23,7 +23,7 @@ of them may run; it holds no state.
 Settings: the section reader.`,
 		Example: `  quipu reader --config /etc/quipu/quipu.yaml
   quipu reader --listen 127.0.0.1:8081 --data-dir /tmp/reader`,
-		Args: cobra.NoArgs,
+		Args: noArguments,
 		RunE: s.runWith(func(c *cobra.Command, cfg *config.Effective, _ []string) error {
 			return runRole(c, cfg, post{role: cluster.RoleReader, listen: cfg.Reader.Listen, advertise: cfg.Reader.Advertise}, buildReader)
 		}),

@@ -162,7 +162,7 @@ func TestEveryRoleStartsCountsAndStops(t *testing.T) {
 	}
 
 	keys := writeFile(t, "keys.csv", "key,title,owner\nv1,Cats,ann\nnew,Dogs,\n")
-	b.expect(exitDone, "2 keys: 1 created, 1 changed", "keys", "import", keys, "--type", "view")
+	b.expect(exitDone, "keys set: 2, of which new: 1", "keys", "import", keys, "--type", "view")
 	b.expect(exitFailed, `no event type is named "like"`, "keys", "import", keys, "--type", "like")
 	if status, answer := fetch(t, read, http.MethodGet, members["reader"].URL+"/v1/keys/view/v1", ""); status != 200 || !strings.Contains(answer, "Cats") {
 		t.Errorf("got %d %s for the key, want its title", status, answer)

@@ -36,7 +36,7 @@ func execute(ctx context.Context, p *process) int {
 	if err == nil {
 		return exitDone
 	}
-	text := strings.Join(strings.Fields(err.Error()), " ")
+	text := oneLine(err)
 	if _, ok := errors.AsType[*migrations.DirtyError](err); ok {
 		text = err.Error() // instructions of several lines
 	}
@@ -49,6 +49,15 @@ func execute(ctx context.Context, p *process) int {
 		return exitUsage
 	}
 	return exitFailed
+}
+
+// oneLine joins what an error says in several lines.
+func oneLine(err error) string {
+	lines := strings.FieldsFunc(err.Error(), func(r rune) bool { return r == '\n' })
+	for i, line := range lines {
+		lines[i] = strings.Join(strings.Fields(line), " ")
+	}
+	return strings.Join(lines, "; ")
 }
 
 func newRootCommand(p *process) *cobra.Command {
@@ -96,8 +105,7 @@ func addTo(parent *cobra.Command, group string, commands ...*cobra.Command) {
 	}
 }
 
-// makeStrict turns what cobra is lenient about into usage errors: arguments that no command takes, and a parent without its
-// subcommand.
+// makeStrict turns what cobra is lenient about into a usage error: a parent without its subcommand, or with one that it doesn't have.
 func makeStrict(c *cobra.Command) {
 	if c.HasSubCommands() && c.RunE == nil {
 		c.RunE = func(c *cobra.Command, args []string) error {
@@ -108,14 +116,6 @@ func makeStrict(c *cobra.Command) {
 		}
 		c.Args = cobra.ArbitraryArgs
 		c.DisableFlagsInUseLine = true
-	}
-	if check := c.Args; check != nil {
-		c.Args = func(c *cobra.Command, args []string) error {
-			if err := check(c, args); err != nil {
-				return &usageError{err}
-			}
-			return nil
-		}
 	}
 	for _, sub := range c.Commands() {
 		makeStrict(sub)

@@ -27,7 +27,7 @@ It connects as accounts.apply, accounts.read and accounts.monitor. Settings: the
 shard_proxy.`,
 		Example: `  quipu shard-proxy --config /etc/quipu/quipu.yaml --shard s1
   quipu shard-proxy --shard s2 --listen 127.0.0.1:8085 --data-dir /tmp/shard-proxy-s2`,
-		Args: cobra.NoArgs,
+		Args: noArguments,
 		RunE: s.runWith(func(c *cobra.Command, cfg *config.Effective, _ []string) error {
 			if cfg.ShardProxy.Shard == "" {
 				return usagef("flag --shard or the setting shard_proxy.shard is needed: which shard to guard")

@@ -37,7 +37,7 @@ internal (calls between roles). The token in auth.internal_token_file may be any
 text; one made here will do.`,
 		Example: `  quipu token create dashboard --scopes read
   quipu token create app --scopes write,read --json`,
-		Args: cobra.ExactArgs(1),
+		Args: oneArgument("NAME"),
 		RunE: func(c *cobra.Command, args []string) error { return createToken(c, args[0], scopes, asJSON) },
 	}
 	c.Flags().StringSliceVar(&scopes, "scopes", nil, "what the token allows, with commas between (needed)")

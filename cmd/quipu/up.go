@@ -45,6 +45,9 @@ All data is in one folder. A later 'quipu up' with it goes on with the data, on 
 it also takes over what a launcher that was killed left running. Ctrl-C stops everything in
 order; a second one kills what is left, and no acknowledged event is lost by that either.
 
+Settings of all roles can be given with --set; variables QUIPU_… of the environment are not
+passed on to them.
+
 Needed are MariaDB 10.6 or later, Java and ZooKeeper 3.8 or later; 'make deps' installs what
 is missing.
 
@@ -56,7 +59,7 @@ Files of interest in the data folder:
 		Example: `  quipu up
   quipu up --data /var/tmp/quipu --no-sample --writers 2
   quipu up --set writer.flush_interval=200ms`,
-		Args: cobra.NoArgs,
+		Args: noArguments,
 		RunE: func(c *cobra.Command, _ []string) error { return runUp(c, s, o) },
 	}
 	f := c.Flags()
@@ -123,11 +126,25 @@ func runUp(c *cobra.Command, s *settings, o upOptions) error {
 		Shards: o.shards, Replicas: o.replicas, Partitions: o.partitions, Writers: o.writers, PortBase: o.portBase,
 		EventTypes: sampleTypes(), Settings: settings, BufferPoolBytes: int64(o.databaseCache), Progress: screen.progress,
 	})}
-	if err := u.run(c.Context()); err != nil {
+	ctx, release := outlive(c.Context())
+	defer release()
+	if err := u.run(ctx); err != nil {
 		fmt.Fprintln(c.ErrOrStderr(), err) // may hold many lines: the end of a log
 		return errNotUp
 	}
 	return nil
+}
+
+// outlive makes a terminal that is closed a request to stop in order, and a reader of the output that went away no reason to die
+// and leave everything running.
+func outlive(ctx context.Context) (context.Context, func()) {
+	broken := make(chan os.Signal, 1)
+	signal.Notify(broken, syscall.SIGPIPE)
+	ctx, stop := signal.NotifyContext(ctx, syscall.SIGHUP)
+	return ctx, func() {
+		stop()
+		signal.Stop(broken)
+	}
 }
 
 // up is one run of a cluster.

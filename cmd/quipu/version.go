@@ -15,7 +15,7 @@ func newVersionCommand() *cobra.Command {
 		Long: `Prints the version of this program, the revision of the source that it was built from if
 that is known, and the Go version and platform that it was built with.`,
 		Example: `  quipu version`,
-		Args:    cobra.NoArgs,
+		Args:    noArguments,
 		RunE: func(c *cobra.Command, _ []string) error {
 			_, err := fmt.Fprintf(c.OutOrStdout(), "quipu %s%s, %s, %s/%s\n", version, revision(), runtime.Version(), runtime.GOOS, runtime.GOARCH)
 			return err

@@ -35,7 +35,7 @@ holds no state that the log can't rebuild. A stop flushes what is in memory firs
 Settings: the section writer.`,
 		Example: `  quipu writer --config /etc/quipu/quipu.yaml
   quipu writer --listen 127.0.0.1:8082 --data-dir /tmp/writer`,
-		Args: cobra.NoArgs,
+		Args: noArguments,
 		RunE: s.runWith(func(c *cobra.Command, cfg *config.Effective, _ []string) error {
 			if os.Getenv("GOGC") == "" {
 				debug.SetGCPercent(writerGCPercent)

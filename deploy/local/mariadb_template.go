@@ -113,7 +113,8 @@ func installDB(ctx context.Context, dataDir string) error {
 	if err != nil {
 		return err
 	}
-	command := exec.CommandContext(ctx, program, "--defaults-file="+settings, "--datadir="+dataDir,
+	// Forced: it refuses a machine whose own name can't be looked up, for accounts that are deleted right away.
+	command := exec.CommandContext(ctx, program, "--defaults-file="+settings, "--datadir="+dataDir, "--force",
 		"--user="+owner.Username, "--auth-root-authentication-method=normal", "--skip-test-db", "--extra-file="+statements)
 	if out, err := command.CombinedOutput(); err != nil {
 		return fmt.Errorf("run %s: %w\n%s", program, err, indent(strings.TrimSpace(string(out))))

@@ -321,13 +321,15 @@ func (p *partition) trim(ctx context.Context, before uint64) error {
 }
 
 // freeable lowers a bound to where a segment ends: dropping part of one frees nothing, and what is kept may still serve a reader. Only
-// when nothing at all is needed the segment that is written goes too.
+// when nothing at all is needed the segment that is written goes too; but not while raft-wal puts the next one in its place, for then it
+// would take the segment that comes after for the full one.
 func (p *partition) freeable(before, next uint64) uint64 {
-	if before == next {
+	segments := p.meta.current().Segments
+	if rotating := len(segments) > 0 && p.fs.wasSealed(segmentPath(p.dir, segments[len(segments)-1])); before == next && !rotating {
 		return before
 	}
 	var end uint64
-	for _, info := range p.meta.current().Segments {
+	for _, info := range segments {
 		if !info.SealTime.IsZero() && info.MaxIndex < before {
 			end = info.MaxIndex + 1
 		}

@@ -95,6 +95,7 @@ func (t *tailSegment) Sealed() (bool, uint64, error) {
 	if err != nil || !sealed {
 		return sealed, indexStart, err
 	}
+	t.filer.fs.noteSealed(t.file.path)
 	info := t.info
 	info.IndexStart, info.MaxIndex = indexStart, t.writer.LastIndex()
 	reader, err := t.filer.Open(info)

@@ -26,6 +26,7 @@ type segmentFS struct {
 	mu    sync.Mutex
 	sizes map[string]int64 // by path: bytes in use, accounted in budget
 	tail  *segmentFile     // the one opened for writing last
+	full  string           // path of the segment that was sealed last
 }
 
 var _ types.VFS = (*segmentFS)(nil)
@@ -127,6 +128,19 @@ func (s *segmentFS) track(f *segmentFile) *segmentFile {
 	defer s.mu.Unlock()
 	s.tail = f
 	return f
+}
+
+func (s *segmentFS) noteSealed(path string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.full = path
+}
+
+// wasSealed tells whether a segment is the one that was sealed last.
+func (s *segmentFS) wasSealed(path string) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.full == path
 }
 
 func (s *segmentFS) lastTail() *segmentFile {

@@ -36,6 +36,8 @@ func TestAuthentication(t *testing.T) {
 		{http.MethodGet, "/metrics", write, 403},
 		{http.MethodGet, "/metrics", "", 401},
 		{http.MethodGet, "/healthz", "", 200},
+		{http.MethodHead, "/healthz", "", 200},
+		{http.MethodHead, "/readyz", "", 200},
 		{http.MethodGet, "/readyz", "", 200},
 	}
 	for _, test := range tests {

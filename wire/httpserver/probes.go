@@ -27,8 +27,10 @@ const readyPath = "/readyz"
 // registerProbes adds what load balancers and monitoring ask. /healthz and /readyz are open to anybody, for load balancers hold no
 // tokens and the answers tell no counts; /metrics wants the scope read once tokens are configured.
 func (s *Server) registerProbes(e *echo.Echo) {
-	e.GET("/healthz", s.healthz)
-	e.GET(readyPath, s.readyz)
+	for _, method := range []string{http.MethodGet, http.MethodHead} { // some load balancers ask by HEAD
+		e.Add(method, "/healthz", s.healthz)
+		e.Add(method, readyPath, s.readyz)
+	}
 	metrics := promhttp.HandlerFor(s.cfg.Registry, promhttp.HandlerOpts{
 		Timeout: metricsTimeout, MaxRequestsInFlight: metricsInFlight, Registry: s.cfg.Registry,
 	})

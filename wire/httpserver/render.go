@@ -1,6 +1,7 @@
 package httpserver
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -38,14 +39,21 @@ func (s *Server) render(c echo.Context, err error) {
 	if p.Status == http.StatusUnauthorized {
 		header.Set(echo.HeaderWWWAuthenticate, "Bearer")
 	}
-	body, err := json.Marshal(p)
-	if err != nil { // a Problem holds nothing that can't be encoded
-		panic(err)
-	}
 	resp.WriteHeader(p.Status)
 	if c.Request().Method != http.MethodHead {
-		_, _ = resp.Write(body) // a caller that went away needs no answer
+		_, _ = resp.Write(encode(p)) // a caller that went away needs no answer
 	}
+}
+
+// encode writes a problem for people to read as well: without what JSON needs within HTML only.
+func encode(p *wire.Problem) []byte {
+	var body bytes.Buffer
+	encoder := json.NewEncoder(&body)
+	encoder.SetEscapeHTML(false)
+	if err := encoder.Encode(p); err != nil { // a Problem holds nothing that can't be encoded
+		panic(err)
+	}
+	return body.Bytes()
 }
 
 // problemOf finds or makes the problem of an error. What is not meant for the caller is not told.
@@ -60,7 +68,7 @@ func problemOf(err error) *wire.Problem {
 		return problemOfEcho(e)
 	}
 	if errors.Is(err, context.DeadlineExceeded) {
-		return wire.NewProblem(wire.CodeDeadline, "the time for this request ran out")
+		return wire.NewProblem(wire.CodeDeadline, "the time for this request ran out").WithRetryAfter(time.Second)
 	}
 	return wire.NewProblem(wire.CodeInternal, "internal error")
 }

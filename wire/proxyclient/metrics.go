@@ -36,11 +36,7 @@ func newMetrics(r prometheus.Registerer) *metrics {
 }
 
 func (m *metrics) called(call string, err error, took time.Duration) {
-	code := wire.CodeOf(err)
-	if err == nil {
-		code = "ok"
-	}
-	m.calls.WithLabelValues(call, string(code)).Inc()
+	m.calls.WithLabelValues(call, wire.CodeLabel(err)).Inc()
 	m.seconds.WithLabelValues(call).Observe(took.Seconds())
 }
 
