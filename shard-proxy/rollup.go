@@ -7,6 +7,7 @@ import (
 
 	"github.com/quipudb/quipu/mysql"
 	"github.com/quipudb/quipu/wire"
+	"github.com/quipudb/quipu/wire/httpserver"
 )
 
 func (p *Proxy) claimRollup(ctx context.Context, r *wire.RollupClaim) (*wire.RollupClaimed, error) {
@@ -63,7 +64,7 @@ func (p *Proxy) serveRollup(ctx context.Context, c echo.Context) error {
 	for _, m := range state.Marks {
 		out.Marks = append(out.Marks, wire.RollupMark{Resolution: m.Resolution, CompleteBefore: m.CompleteBefore, ComputingBefore: m.ComputingBefore})
 	}
-	return sendJSON(c, out)
+	return httpserver.SendJSON(c, out)
 }
 
 func checkOwner(owner string) error {
