@@ -200,7 +200,7 @@ func TestUp(t *testing.T) {
 		t.Fatal("two Ctrl-C did not end quipu up")
 	}
 	_ = slow.Close()
-	if said := third.LogTail(50); !strings.Contains(said, "stop ingest: did not stop in time and was killed") {
+	if said := third.LogTail(50); !strings.Contains(said, "ingest killed") {
 		t.Errorf("after a second Ctrl-C quipu up said:\n%s", said)
 	}
 	if n, err := local.StopLeftovers(t.Context(), dir); err != nil || n > 0 {

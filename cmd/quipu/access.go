@@ -2,8 +2,10 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
+	"strings"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -35,6 +37,9 @@ func withZooKeeper(ctx context.Context, cfg *config.Effective, log *slog.Logger,
 		defer cancel()
 		return client.WaitConnected(ctx)
 	})
+	if ctx.Err() == nil {
+		err = unanswered(cfg, err)
+	}
 	if err == nil {
 		err = work(ctx, client)
 	}
@@ -42,6 +47,15 @@ func withZooKeeper(ctx context.Context, cfg *config.Effective, log *slog.Logger,
 		err = stopped
 	}
 	return err
+}
+
+// unanswered says of a ZooKeeper that could not be reached where it was looked for.
+func unanswered(cfg *config.Effective, err error) error {
+	if !errors.Is(err, zookeeper.ErrDisconnected) {
+		return err
+	}
+	return fmt.Errorf("no ZooKeeper answered at %s within %s: does it run, and is cluster.zookeeper right? (--config, --zookeeper)",
+		strings.Join(cfg.Cluster.ZooKeeper, ", "), config.FormatDuration(connectTimeout))
 }
 
 // clusterIDSeparator stands between a cluster's name and the random part of its id.

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"crypto/rand"
 	"encoding/hex"
@@ -157,29 +158,52 @@ func printSnapshotJSON(out io.Writer, s *cluster.Snapshot) error {
 	return encoder.Encode(shown)
 }
 
+// printSnapshot writes three tables: the cluster, its databases, its members.
 func printSnapshot(out io.Writer, s *cluster.Snapshot) error {
-	w := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
-	fmt.Fprintf(w, "cluster\t%s, created %s\n", s.Settings.ClusterID, s.Settings.CreatedAt.Format(time.RFC3339))
-	fmt.Fprintf(w, "partitions\t%d\n", s.Settings.Partitions)
+	about := [][]string{
+		{"cluster", s.Settings.ClusterID + ", created " + s.Settings.CreatedAt.Format(time.RFC3339)},
+		{"partitions", strconv.Itoa(s.Settings.Partitions)},
+	}
+	databases := [][]string{{"SHARD", "PARTITIONS", "DATABASE", "ROLE", "ADDRESS", "ZONE"}}
 	for _, shard := range s.Topology.Shards {
-		fmt.Fprintf(w, "shard %s\tpartitions %s\n", shard.ID, ranges(s.Topology.PartitionsOf(shard.ID)))
+		owned := ranges(s.Topology.PartitionsOf(shard.ID))
 		for _, d := range shard.Databases {
-			fmt.Fprintf(w, "  %s\t%s\t%s\t%s\n", d.ID, d.Role, d.Address, zoneText(d.Zone))
+			databases = append(databases, []string{shard.ID, owned, d.ID, string(d.Role), d.Address, d.Zone})
 		}
 	}
+	members := [][]string{{"ROLE", "MEMBER", "ADDRESS", "SHARD", "ZONE"}}
 	for _, role := range cluster.Roles() {
 		for _, m := range s.Members[role] {
-			fmt.Fprintf(w, "%s\t%s\t%s\t%s\n", role, m.ID, m.URL, strings.Join(strings.Fields(m.Shard+" "+zoneText(m.Zone)), " "))
+			members = append(members, []string{string(role), m.ID, m.URL, m.Shard, m.Zone})
 		}
 	}
-	return w.Flush()
+	for i, table := range [][][]string{about, databases, members} {
+		if i > 0 {
+			fmt.Fprintln(out)
+		}
+		if err := printTable(out, table); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
-func zoneText(zone string) string {
-	if zone == "" {
-		return ""
+// printTable aligns columns, and leaves no blanks at the ends of lines.
+func printTable(out io.Writer, rows [][]string) error {
+	var aligned bytes.Buffer
+	w := tabwriter.NewWriter(&aligned, 0, 0, 2, ' ', 0)
+	for _, row := range rows {
+		fmt.Fprintln(w, strings.Join(row, "\t"))
 	}
-	return "zone " + zone
+	if err := w.Flush(); err != nil {
+		return err
+	}
+	for line := range strings.Lines(aligned.String()) {
+		if _, err := fmt.Fprintln(out, strings.TrimRight(line, " \n")); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // ranges writes ascending numbers as "0-7, 9".

@@ -59,7 +59,10 @@ func TestClusterAndEventTypes(t *testing.T) {
 	expect(exitFailed, `but cluster.name is "other"`, "cluster", "init", "--topology", topology, "--set", "cluster.name=other")
 	expect(exitUsage, "no such file", "cluster", "init", "--topology", topology+"x")
 
-	expect(exitDone, "shard s1    partitions 0-1", "cluster", "show")
+	expect(exitDone, "\ns1     0-1         s1-a      primary  ", "cluster", "show")
+	if text := run("cluster", "show").out; strings.Contains(text, " \n") {
+		t.Errorf("got %q, want no blanks at the ends of lines", text)
+	}
 	var shown cluster.Snapshot
 	if err := json.Unmarshal([]byte(run("cluster", "show", "--json").out), &shown); err != nil {
 		t.Fatal(err)
@@ -86,7 +89,7 @@ func TestClusterAndEventTypes(t *testing.T) {
 func TestZooKeeperThatIsAwayIsToldWithinABound(t *testing.T) {
 	t.Parallel() // it waits for the whole bound
 	got := quipu(t, []string{"QUIPU_CLUSTER_ZOOKEEPER=127.0.0.1:1", "QUIPU_LOG_LEVEL=error"}, "event-type", "list")
-	if got.code != exitFailed || !strings.Contains(got.errors, "wait for ZooKeeper at [127.0.0.1:1]") {
+	if got.code != exitFailed || !strings.Contains(got.errors, "no ZooKeeper answered at 127.0.0.1:1 within 10s: does it run") {
 		t.Errorf("got %+v, want exit code %d and the server's address", got, exitFailed)
 	}
 }

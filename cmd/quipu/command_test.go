@@ -120,6 +120,8 @@ func TestBadCommandLinesAreUsageErrors(t *testing.T) {
 		"init without topology":  {[]string{"cluster", "init"}, `quipu cluster init: flag --topology is needed`},
 		"token without scopes":   {[]string{"token", "create", "a"}, `quipu token create: flag --scopes is needed`},
 		"token of unknown scope": {[]string{"token", "create", "a", "--scopes", "root"}, `quipu token create: unknown scope "root"`},
+		"no shards":              {[]string{"up", "--shards", "0"}, `quipu up: flag --shards must be at least 1, is 0`},
+		"negative partitions":    {[]string{"up", "--partitions", "-4"}, `quipu up: flag --partitions must be at least 1, is -4`},
 		"set without value":      {[]string{"config", "print", "--set", "log.level"}, `quipu config print: flag --set must be section.key=value, is "log.level"`},
 	}
 	for name, test := range tests {

@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
-	"text/tabwriter"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -169,19 +168,22 @@ func printTypesJSON(out io.Writer, types []event.Type) error {
 }
 
 func printTypes(out io.Writer, types []event.Type) error {
-	w := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
-	fmt.Fprintln(w, "NAME\tUNIT\tNEGATIVE\tACCEPT LATE\tDESCRIPTION")
+	rows := [][]string{{"NAME", "UNIT", "NEGATIVE", "ACCEPT LATE", "DESCRIPTION"}}
 	for _, t := range types {
-		fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\n", t.Name, dash(t.Unit), yesNo(t.AllowNegative), config.FormatDuration(t.AcceptLate), t.Description)
+		rows = append(rows, []string{t.Name, dash(t.Unit), yesNo(t.AllowNegative), config.FormatDuration(t.AcceptLate), t.Description})
 	}
-	return w.Flush()
+	return printTable(out, rows)
 }
 
 func describeType(out io.Writer, t event.Type) error {
-	w := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
-	fmt.Fprintf(w, "name\t%s\nunit\t%s\ndescription\t%s\nnegative weights\t%s\naccept late\t%s\nregistered\t%s\n", t.Name, dash(t.Unit),
-		dash(t.Description), yesNo(t.AllowNegative), config.FormatDuration(t.AcceptLate), t.CreatedAt.Format(time.RFC3339))
-	return w.Flush()
+	return printTable(out, [][]string{
+		{"name", t.Name},
+		{"unit", dash(t.Unit)},
+		{"description", dash(t.Description)},
+		{"negative weights", yesNo(t.AllowNegative)},
+		{"accept late", config.FormatDuration(t.AcceptLate)},
+		{"registered", t.CreatedAt.Format(time.RFC3339)},
+	})
 }
 
 func dash(text string) string {

@@ -65,10 +65,10 @@ Files of interest in the data folder:
 	f := c.Flags()
 	f.StringVar(&o.data, "data", "data", "data `folder`")
 	f.IntVar(&o.shards, "shards", 0, "number of shards of a new cluster (default 2)")
-	f.IntVar(&o.replicas, "replicas", 0, "number of replicas of each shard of a new cluster; -1 for none (default 1)")
+	f.IntVar(&o.replicas, "replicas", 0, "number of replicas of each shard of a new cluster, 0 for none (default 1)")
 	f.IntVar(&o.partitions, "partitions", 0, "number of partitions of a new cluster (default 16)")
 	f.IntVar(&o.writers, "writers", local.DefaultWriters, "number of writers")
-	f.IntVar(&o.portBase, "port-base", 0, "preferred `port` of ingest; the reader and the other roles come next; -1: any free ports (default 8080 for a new cluster)")
+	f.IntVar(&o.portBase, "port-base", 0, "preferred `port` of ingest; the reader and the other roles come next; 0: any free ports (default 8080 for a new cluster)")
 	f.BoolVar(&o.noSample, "no-sample", false, "register the event types of the sample but load no data")
 	f.Var(sizeFlag{&o.databaseCache}, "database-cache", "cache of each database")
 	return c
@@ -97,8 +97,12 @@ func sampleTypes() []event.Type {
 	return append([]event.Type{view}, flights.Types()...)
 }
 
-// errNotUp is for what was printed in full already.
-var errNotUp = errors.New("the cluster is not up: see above")
+var (
+	// errNotUp is for what was printed in full already.
+	errNotUp = errors.New("the cluster is not up: see above")
+	// errKilled is the end after a second request to stop.
+	errKilled = errors.New("killed, as asked for, before everything had stopped")
+)
 
 func runUp(c *cobra.Command, s *settings, o upOptions) error {
 	for flag, instead := range map[string]string{
@@ -107,6 +111,9 @@ func runUp(c *cobra.Command, s *settings, o upOptions) error {
 		if c.Flags().Changed(flag) {
 			return usagef("flag --%s has no place here: %s", flag, instead)
 		}
+	}
+	if err := o.check(c); err != nil {
+		return err
 	}
 	cfg, err := s.load() // checks --set before anything starts
 	if err != nil {
@@ -128,9 +135,27 @@ func runUp(c *cobra.Command, s *settings, o upOptions) error {
 	})}
 	ctx, release := outlive(c.Context())
 	defer release()
-	if err := u.run(ctx); err != nil {
+	if err := u.run(ctx); errors.Is(err, errKilled) {
+		return err
+	} else if err != nil {
 		fmt.Fprintln(c.ErrOrStderr(), err) // may hold many lines: the end of a log
 		return errNotUp
+	}
+	return nil
+}
+
+// check refuses numbers that were given and mean nothing, where 0 stands for one that wasn't.
+func (o *upOptions) check(c *cobra.Command) error {
+	for flag, value := range map[string]int{"shards": o.shards, "partitions": o.partitions, "writers": o.writers} {
+		if c.Flags().Changed(flag) && value < 1 {
+			return usagef("flag --%s must be at least 1, is %d", flag, value)
+		}
+	}
+	if c.Flags().Changed("replicas") && o.replicas == 0 {
+		o.replicas = local.NoReplicas
+	}
+	if c.Flags().Changed("port-base") && o.portBase == 0 {
+		o.portBase = local.AnyPorts
 	}
 	return nil
 }
@@ -167,7 +192,12 @@ func (u *up) run(ctx context.Context) error {
 		u.screen.progress("stopping; Ctrl-C again kills what is left")
 		err = nil // what was interrupted is no failure
 	}
-	if stopped := u.cluster.Stop(impatient); stopped != nil {
+	stopped := u.cluster.Stop(impatient)
+	if err == nil && impatient.Err() != nil && errors.Is(stopped, local.ErrKilled) {
+		u.screen.progress("killed what was left; the data stays in " + u.options.data + ", and the next start recovers it")
+		return errKilled
+	}
+	if stopped != nil {
 		return errors.Join(err, stopped)
 	}
 	if err == nil {

@@ -2,7 +2,9 @@ package main
 
 import (
 	"context"
+	"fmt"
 	"log/slog"
+	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 
@@ -23,7 +25,7 @@ func (u *up) loadSample(ctx context.Context, d local.Description) error {
 	calls := newCalls(cfg, "")
 	defer calls.Close()
 	return withZooKeeper(ctx, cfg, slog.New(slog.DiscardHandler), func(ctx context.Context, zk *zookeeper.Client) error {
-		_, err := load.Flights(ctx, load.FlightsConfig{
+		result, err := load.Flights(ctx, load.FlightsConfig{
 			Run: load.Config{
 				Sender:   client.SenderConfig{URLs: []string{d.URLs["ingest"]}},
 				Progress: func(p load.Progress) { u.screen.progress("sample: " + p.String()) },
@@ -34,6 +36,9 @@ func (u *up) loadSample(ctx context.Context, d local.Description) error {
 			}),
 			Say: func(line string) { u.screen.progress("sample: " + line) },
 		})
+		if err == nil && result.Summary.Posted > 0 {
+			u.screen.progress(fmt.Sprintf("sample: %d events acknowledged in %s", result.Summary.Accepted, result.Summary.Elapsed.Round(100*time.Millisecond)))
+		}
 		return err
 	})
 }

@@ -186,10 +186,14 @@ func (c *Cluster) stopParts(ctx context.Context, parts []*part) error {
 			if p.rank >= rankDatabases {
 				grace = serverStopGrace
 			}
-			ctx, cancel := context.WithTimeout(ctx, grace)
+			patient, cancel := context.WithTimeout(ctx, grace)
 			defer cancel()
 			begun := time.Now()
-			err := p.proc.Stop(ctx)
+			err := p.proc.Stop(patient)
+			if errors.Is(err, ErrKilled) && ctx.Err() != nil {
+				c.say("%s killed", p.name)
+				return err
+			}
 			if err != nil {
 				c.say("%v", err)
 				return err
