@@ -12,11 +12,12 @@ const (
 	RoleClusterProxy Role = "cluster-proxy"
 	RoleShardProxy   Role = "shard-proxy"
 	RoleReader       Role = "reader"
+	RoleRollup       Role = "rollup"
 )
 
 // Roles lists every role that registers.
 func Roles() []Role {
-	return []Role{RoleIngest, RoleWriter, RoleClusterProxy, RoleShardProxy, RoleReader}
+	return []Role{RoleIngest, RoleWriter, RoleClusterProxy, RoleShardProxy, RoleReader, RoleRollup}
 }
 
 // Member is one live process of a role, as it registered itself.

@@ -24,6 +24,7 @@ type Config struct {
 	ClusterProxy ClusterProxy `yaml:"cluster_proxy"`
 	ShardProxy   ShardProxy   `yaml:"shard_proxy"`
 	Reader       Reader       `yaml:"reader"`
+	Rollup       Rollup       `yaml:"rollup"`
 	Migrate      Migrate      `yaml:"migrate"`
 	Accounts     Accounts     `yaml:"accounts"`
 }

@@ -83,6 +83,16 @@ type Reader struct {
 	BatchBytes   Size          `yaml:"batch_bytes" range:"1KiB..64MiB"`
 }
 
+// Rollup configures the role that adds up minutes to hours and hours to days.
+type Rollup struct {
+	Listen    string        `yaml:"listen"`
+	Advertise string        `yaml:"advertise"`
+	Delay     time.Duration `yaml:"delay" range:"0s..30d"`
+	Interval  time.Duration `yaml:"interval" range:"100ms..1h"`
+	ChunkRows int           `yaml:"chunk_rows" range:"100..100000"`
+	Pause     time.Duration `yaml:"pause" range:"0s..1m"`
+}
+
 // Migrate configures quipu migrate.
 type Migrate struct {
 	LockTimeout time.Duration `yaml:"lock_timeout" range:"1s..1h"`

@@ -153,13 +153,13 @@ func (t *transaction) apply(ctx context.Context, r *ApplyRequest, g *generation,
 	if n, err := result.RowsAffected(); err != nil || n != 1 {
 		return upserts{}, cmp.Or(err, t.refusal(ctx, r))
 	}
-	// Both locks are held until the commit: no promotion and no roll-up comes in between.
-	term, marks, err := t.lockState(ctx)
+	// The locks are held until the commit: no promotion and no roll-up comes in between.
+	term, coarse, err := t.lockState(ctx, cells)
 	if err != nil {
 		return upserts{}, err
 	}
 	if term != g.term {
 		return upserts{}, fmt.Errorf("ids are of term %d, the shard is in %d: %w", g.term, term, ErrTermChanged)
 	}
-	return t.upsert(ctx, cells, marks)
+	return t.upsert(ctx, cells, coarse)
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"math/rand/v2"
+	"slices"
 	"sync"
 	"testing"
 	"time"
@@ -152,4 +153,97 @@ func BenchmarkNewKeys(b *testing.B) {
 		next++
 	}
 	b.ReportMetric(float64(b.N)*keys/b.Elapsed().Seconds(), "keys/s")
+}
+
+// BenchmarkRollup computes an hour of a million minute rows and makes it current.
+func BenchmarkRollup(b *testing.B) {
+	run := newBench(b, testkitShard(b))
+	run.primary = run.lateBy(b, 100*24*time.Hour)
+	epoch := run.claim(b, 3)
+	const keys, minutes = 20_000, 50
+	next := uint64(1)
+	for m := range int64(minutes) {
+		rows := make([]event.Row, keys)
+		for i := range rows {
+			rows[i] = measured(fmt.Sprintf("key-%d", i), minute(10, 0)+m, 1, m)
+		}
+		run.apply(b, request(epoch, next, next+1, rows...))
+		next++
+	}
+	lead := run.lead(b, "r1")
+	lead.ChunkRows, lead.Until = 5000, minute(11, 0)
+	var longest time.Duration
+	rounds := 0
+	for b.Loop() {
+		run.exec(b, "UPDATE quipu.rollup_watermarks SET complete_before = '2025-11-20 10:00:00', computing_before = NULL WHERE resolution = 'hour'")
+		run.exec(b, "DELETE FROM quipu.hour_counts")
+		for {
+			begun := time.Now()
+			done := run.step(b, lead)
+			longest = max(longest, time.Since(begun))
+			if done.Action == mysql.RollupIdle {
+				break
+			}
+		}
+		rounds++
+	}
+	b.ReportMetric(float64(rounds)*keys*minutes/b.Elapsed().Seconds(), "rows/s")
+	b.ReportMetric(float64(longest.Milliseconds()), "longest-step-ms")
+}
+
+// BenchmarkApplyBesideRollup tells the p99 of paced flushes, a quarter of their rows late for what is computed, without a roll-up and beside one that
+// goes through the same hour again and again.
+func BenchmarkApplyBesideRollup(b *testing.B) {
+	run := newBench(b, testkitShard(b))
+	run.primary = run.lateBy(b, 100*24*time.Hour)
+	epoch, next := run.claim(b, 3), uint64(1)
+	const keys = 10_000
+	send := func(at int64, n int) {
+		rows := make([]event.Row, n)
+		for i := range rows {
+			rows[i] = measured(fmt.Sprintf("key-%d", i), at, 1, int64(i))
+			if i%4 == 0 {
+				rows[i].Minute = minute(10, 0) + at%60
+			}
+		}
+		run.apply(b, request(epoch, next, next+1, rows...))
+		next++
+	}
+	for m := range int64(40) {
+		send(minute(10, 0)+m, keys)
+	}
+	for _, beside := range []bool{false, true} {
+		b.Run(fmt.Sprintf("rollup=%t", beside), func(b *testing.B) {
+			ctx, stop := context.WithCancel(b.Context())
+			var wg sync.WaitGroup
+			chunks := 0
+			if beside {
+				lead := run.lead(b, "r1")
+				lead.ChunkRows, lead.Until = 5000, minute(11, 0)
+				wg.Go(func() {
+					for ctx.Err() == nil {
+						done := run.step(b, lead)
+						chunks++
+						if done.Action == mysql.RollupIdle {
+							run.exec(b, "UPDATE quipu.rollup_watermarks SET complete_before = '2025-11-20 10:00:00', computing_before = NULL WHERE resolution = 'hour'")
+						}
+						time.Sleep(5 * time.Millisecond)
+					}
+				})
+			}
+			var took []time.Duration
+			for b.Loop() {
+				begun := time.Now()
+				send(minute(12, 0)+int64(next%600), 1000)
+				took = append(took, time.Since(begun))
+				time.Sleep(20 * time.Millisecond)
+			}
+			stop()
+			wg.Wait()
+			slices.Sort(took)
+			b.ReportMetric(float64(took[len(took)/2].Microseconds())/1000, "p50-ms")
+			b.ReportMetric(float64(took[len(took)*99/100].Microseconds())/1000, "p99-ms")
+			b.ReportMetric(float64(chunks), "steps")
+		})
+	}
 }

@@ -26,16 +26,13 @@ var (
 // upserts counts the rows that were sent.
 type upserts struct{ minutes, coarse int }
 
-// upsert adds the sorted cells to minute_counts, and those before a watermark to the table that is complete there.
-func (t *transaction) upsert(ctx context.Context, cells []cell, marks watermarks) (sent upserts, err error) {
-	if sent.minutes, err = t.upsertInto(ctx, perMinute, cells, event.MaxMinute+1); err != nil {
+// upsert adds the sorted cells to minute_counts, and to each coarse table those that it holds.
+func (t *transaction) upsert(ctx context.Context, cells []cell, coarse []coverage) (sent upserts, err error) {
+	if sent.minutes, err = t.upsertInto(ctx, coverage{resolution: perMinute, before: event.MaxMinute + 1}, cells); err != nil {
 		return sent, err
 	}
-	for _, coarse := range []struct {
-		resolution
-		before int64
-	}{{perHour, marks.hour}, {perDay, marks.day}} {
-		n, err := t.upsertInto(ctx, coarse.resolution, cells, coarse.before)
+	for _, c := range coarse {
+		n, err := t.upsertInto(ctx, c, cells)
 		if err != nil {
 			return sent, err
 		}
@@ -44,13 +41,13 @@ func (t *transaction) upsert(ctx context.Context, cells []cell, marks watermarks
 	return sent, nil
 }
 
-// upsertInto adds those cells that lie before a minute, as rows of a resolution: cells of the same row, which follow each other, are added up.
-func (t *transaction) upsertInto(ctx context.Context, into resolution, cells []cell, before int64) (int, error) {
-	s := statement{into: into}
+// upsertInto adds those cells that a table holds, as its rows: cells of the same row, which follow each other, are added up.
+func (t *transaction) upsertInto(ctx context.Context, into coverage, cells []cell) (int, error) {
+	s := statement{into: into.resolution}
 	var open upsertRow
 	for i := range cells {
 		c := &cells[i]
-		if c.row.Minute >= before {
+		if !into.holds(c.key, c.row.Minute) {
 			continue
 		}
 		start := c.row.Minute - c.row.Minute%into.minutes

@@ -56,7 +56,7 @@ func (p *Proxy) open(d cluster.Database, clusterID string) (*database, error) {
 	if d.Role != cluster.Primary {
 		return out, nil
 	}
-	apply := p.config(d, p.cfg.Apply, p.cfg.ApplyConnections+smallCalls+spareConnection)
+	apply := p.config(d, p.cfg.Apply, p.cfg.ApplyConnections+smallCalls+rollupCalls+spareConnection)
 	apply.ReadOnly, apply.StatementTimeout = false, p.cfg.ApplyTimeout
 	pool, err := mysql.Open(apply)
 	if err != nil {

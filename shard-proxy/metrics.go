@@ -18,6 +18,7 @@ type metrics struct {
 	waiting    *prometheus.GaugeVec
 	refused    *prometheus.CounterVec
 	rows       prometheus.Counter
+	rollupRows *prometheus.CounterVec
 	cachedKeys prometheus.Gauge
 	reads      *prometheus.CounterVec
 	fallbacks  *prometheus.CounterVec
@@ -48,6 +49,7 @@ func newMetrics(r prometheus.Registerer) *metrics {
 		waiting:    gauge("waiting_count", "Calls that wait for a place.", "class"),
 		refused:    counter("refused_total", "Calls refused because their class was full.", "class"),
 		rows:       f.NewCounter(prometheus.CounterOpts{Name: "quipu_shard_proxy_applied_rows_total", Help: "Rows of committed flushes."}),
+		rollupRows: counter("rolled_up_rows_total", "Coarse rows that the roll-up wrote.", "resolution"),
 		cachedKeys: f.NewGauge(prometheus.GaugeOpts{Name: "quipu_shard_proxy_cached_keys_count", Help: "Key ids in memory."}),
 		reads:      counter("reads_total", "Answers by the database that gave them.", "database", "role", "stale"),
 		fallbacks:  counter("fallbacks_total", "Reads that a database could not do and that went on to another.", "database"),

@@ -2,7 +2,8 @@
 // the primary, answers reads from a replica that keeps up or else from the primary, watches the health of every
 // database, and makes time partitions ahead of need.
 //
-//	Apply, Claim, import ──► admission ──► primary (one at a time by role in the topology)
+//	Apply, Claim, import,
+//	steps of the roll-up ──► admission ──► primary (one at a time by role in the topology)
 //	Stats, Top, lookup ────► admission ──► replica within the lag bound → primary → replica beyond it, labelled stale
 //	Checkpoints ───────────► every database
 //	                             ▲
@@ -102,13 +103,14 @@ type Proxy struct {
 	turn      atomic.Uint64 // spreads reads over replicas
 	tide      tide
 
-	flushes, small, points, scans *class
+	flushes, small, points, scans, rollups *class
 }
 
 // Room for calls that wait for a place in their class, a place.
 const (
 	smallCalls      = 8  // heartbeats, claims, imports at a time
 	scanCalls       = 2  // rankings at a time: each keeps a core busy
+	rollupCalls     = 1  // steps of a roll-up at a time: they follow each other
 	waitingAPlace   = 16 // calls that may wait for each place
 	spareConnection = 2  // for key ids and time partitions beside the transactions
 )
@@ -126,6 +128,7 @@ func New(cfg Config) (*Proxy, error) {
 		small:   newClass("small", smallCalls, waitingAPlace, m),
 		points:  newClass("point", cfg.ReadConnections, waitingAPlace, m),
 		scans:   newClass("scan", scanCalls, waitingAPlace, m),
+		rollups: newClass("rollup", rollupCalls, waitingAPlace, m),
 	}, nil
 }
 

@@ -26,6 +26,9 @@ func (p *Proxy) Register(e *echo.Echo, v *auth.Verifier) {
 	g.POST(wire.PathTop, p.served("top", p.cfg.ScanTimeout, p.json(p.scans, answering(p.top))))
 	g.POST(httpserver.Path(wire.PathKeyInfo), p.served("lookup_key", p.cfg.PointTimeout, p.json(p.points, answering(p.lookupKey))))
 	g.POST(httpserver.Path(wire.PathKeysImport), p.served("import_keys", p.cfg.ApplyTimeout, p.json(p.small, answering(p.importKeys))))
+	g.POST(httpserver.Path(wire.PathRollupClaim), p.served("claim_rollup", p.cfg.ApplyTimeout, p.json(p.small, answering(p.claimRollup))))
+	g.POST(httpserver.Path(wire.PathRollupStep), p.served("step_rollup", p.cfg.ApplyTimeout, p.json(p.rollups, answering(p.stepRollup))))
+	g.GET(wire.PathRollup, p.served("rollup", p.cfg.PointTimeout, p.serveRollup))
 	g.GET(wire.PathCheckpoints, p.served("checkpoints", p.cfg.PointTimeout, p.serveCheckpoints))
 }
 

@@ -67,12 +67,12 @@ func (d *database) suspect(err error) {
 	}
 }
 
-// maxOwnerBytes bounds the name of a writer.
+// maxOwnerBytes bounds the name of a writer, or of who rolls up.
 const maxOwnerBytes = 255
 
 func (p *Proxy) claim(ctx context.Context, r *wire.ClaimRequest) (*wire.Checkpoint, error) {
-	if r.Owner == "" || len(r.Owner) > maxOwnerBytes {
-		return nil, wire.NewProblem(wire.CodeBadRequest, "owner has %d bytes, must be 1 to %d", len(r.Owner), maxOwnerBytes).WithField("owner")
+	if err := checkOwner(r.Owner); err != nil {
+		return nil, err
 	}
 	d, err := p.writing()
 	if err != nil {

@@ -129,6 +129,7 @@ func TestEveryRoleStartsCountsAndStops(t *testing.T) {
 	all := []*running{
 		b.start("reader", "reader"), b.start("writer", "writer", "--set", "writer.flush_interval=100ms"), b.start("ingest", "ingest"), b.start("cluster-proxy", "cluster-proxy"),
 		b.start("shard-proxy-s1", "shard-proxy", "--shard", "s1"), b.start("shard-proxy-s2", "shard-proxy", "--shard", "s2"),
+		b.start("rollup", "rollup", "--set", "rollup.interval=100ms"),
 	}
 	members := b.await(all, true)
 	if t.Failed() {
@@ -167,6 +168,7 @@ func TestEveryRoleStartsCountsAndStops(t *testing.T) {
 		t.Errorf("got %d %s for the key, want its title", status, answer)
 	}
 
+	b.rollUp()
 	for _, r := range all {
 		for path, want := range map[string]string{"/healthz": "alive", "/readyz": "ready", "/metrics": "quipu_build_info{"} {
 			if status, answer := fetch(t, read, http.MethodGet, members[r.name].URL+path, ""); status != 200 || !strings.Contains(answer, want) {
@@ -180,6 +182,25 @@ func TestEveryRoleStartsCountsAndStops(t *testing.T) {
 		}
 	}
 	b.await(all, false)
+}
+
+// rollUp tries the commands about the roll-up: a new cluster is complete up to the hour of its creation.
+func (b *bed) rollUp() {
+	b.t.Helper()
+	hour := time.Now().UTC().Truncate(time.Hour).Format(time.RFC3339)
+	for _, args := range [][]string{{"rollup", "run", "--until", hour}, {"rollup", "run", "--until", hour, "--shard", "s2"}, {"rollup", "status"}} {
+		if got := b.run(args...); !strings.Contains(got.out, "s2     hour        20") {
+			b.t.Errorf("%v: got %+v, want the hours of shard s2", args, got)
+		}
+	}
+	var states []wire.RollupState
+	if err := json.Unmarshal([]byte(b.run("rollup", "status", "--json").out), &states); err != nil || len(states) != 2 || len(states[1].Marks) != 2 {
+		b.t.Errorf("got %+v, %v", states, err)
+	}
+	b.expect(exitUsage, "flag --until is needed", "rollup", "run")
+	b.expect(exitUsage, "must be an instant", "rollup", "run", "--until", "yesterday")
+	b.expect(exitUsage, "must not be in the future", "rollup", "run", "--until", "2999-01-01T00:00:00Z")
+	b.expect(exitUsage, `the topology has no shard "s9"`, "rollup", "run", "--until", hour, "--shard", "s9")
 }
 
 // TestRolesServeWhileZooKeeperIsAway: INV-10, from the routing on disk.

@@ -69,8 +69,8 @@ answers, over HTTP and in plain SQL, how often it happened to any key in any str
 time.
 
 A cluster is a few roles, each a process of its own: ingest takes events in, the writer
-counts them, the cluster proxy and the shard proxies stand before the databases, and the
-reader answers. 'quipu up' runs all of them on this machine.
+counts them, the cluster proxy and the shard proxies stand before the databases, the reader
+answers, and rollup adds up what is old. 'quipu up' runs all of them on this machine.
 
 Every setting has a default, can be set in one YAML file (--config), in the environment
 (QUIPU_<SECTION>_<KEY>) and by a flag (--set section.key=value). 'quipu config print' shows

@@ -21,6 +21,7 @@ func (c *Cluster) describeParts(context.Context) error {
 		c.shards = append(c.shards, c.describeShard(i))
 	}
 	c.addRole("reader", "reader", "", rankReader)
+	c.addRole("rollup", "rollup", "", rankRollup)
 	for i := range c.config.Writers {
 		c.addRole(writerName(i), "writer", "", rankWriter)
 	}

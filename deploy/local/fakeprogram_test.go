@@ -17,7 +17,7 @@ import (
 // without the roles: a role listens where its configuration says and is ready, a
 // command says that it is done.
 
-var playedRoles = []string{"reader", "writer", "ingest", "cluster-proxy", "shard-proxy"}
+var playedRoles = []string{"reader", "writer", "ingest", "cluster-proxy", "shard-proxy", "rollup"}
 
 func playsProgram(args []string) bool {
 	return len(args) > 0 && slices.Contains(append([]string{"cluster", "migrate", "event-type"}, playedRoles...), args[0])

@@ -135,6 +135,7 @@ func (f folder) rank(pidFile string) int {
 // The order in which processes stop.
 const (
 	rankReader = iota
+	rankRollup
 	rankWriter
 	rankIngest
 	rankClusterProxy
@@ -147,6 +148,8 @@ func stopRank(name string) int {
 	switch {
 	case strings.HasPrefix(name, "reader"):
 		return rankReader
+	case strings.HasPrefix(name, "rollup"):
+		return rankRollup
 	case strings.HasPrefix(name, "writer"):
 		return rankWriter
 	case strings.HasPrefix(name, "ingest"):

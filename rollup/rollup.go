@@ -1,0 +1,147 @@
+// Package rollup is the role that compacts: it has each shard add up its closed minutes to hours, and closed hours to days, so that a
+// total over a year reads days. It changes no answer.
+//
+//	directory (shards, their proxies) ──► roller ── lock of the shard (ZooKeeper)
+//	                                        └─HTTP─► shard proxy: claim, step, step, …, idle
+//
+// What a step does, and why readers and late events never notice, is in docs/rollup.md; all of it happens within the transactions of
+// package mysql. A roller keeps no state: the next one goes on where the last one stopped, in the middle of an hour if need be.
+//
+// # Guarantees
+//
+//   - Any number may run. Who works on a shard holds its lock, a node of its session in ZooKeeper, and an epoch that each transaction
+//     compares: one that lost the lock without noticing is refused as fenced.
+//   - Steps are small, with a pause after each, and one at a time a shard. Every wait and retry is bounded (INV-9).
+//   - What goes wrong is logged and counted, and tried again after the interval.
+//
+// A Roller is safe for concurrent use.
+package rollup
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"sync"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/quipudb/quipu/cluster"
+	"github.com/quipudb/quipu/wire"
+)
+
+// Config configures a Roller. Zero values give the defaults named here.
+type Config struct {
+	Owner    string                   // who this is: unlike every other process, also an earlier one of the same name; required
+	Snapshot func() *cluster.Snapshot // the last known state of the cluster, nil if there is none; required
+	Client   *wire.Client             // required
+	// Lock waits until this process alone holds a lock of the cluster, or ctx ends. Required.
+	Lock func(ctx context.Context, name string) (unlock func(), err error)
+
+	Delay     time.Duration // how long after its end an hour is closed; none
+	Interval  time.Duration // between two looks at a shard; 15 s
+	ChunkRows int           // finer rows that one step reads, about; 5,000
+	Pause     time.Duration // after each step; none
+	Patience  time.Duration // for the lock of a shard, and for a shard that is away; 1 minute
+
+	Logger     *slog.Logger
+	Registerer prometheus.Registerer
+	Now        func() time.Time // time.Now
+}
+
+// Roller rolls up the shards of a cluster.
+type Roller struct {
+	cfg     Config
+	log     *slog.Logger
+	metrics *metrics
+
+	mu   sync.Mutex
+	busy map[string]bool // shards that a round is under way for
+}
+
+// New does no I/O.
+func New(cfg Config) (*Roller, error) {
+	if cfg.Owner == "" || cfg.Snapshot == nil || cfg.Client == nil || cfg.Lock == nil {
+		return nil, errors.New("make roller: owner, snapshot, client and lock must be given")
+	}
+	for field, value := range map[*time.Duration]time.Duration{&cfg.Interval: 15 * time.Second, &cfg.Patience: time.Minute} {
+		if *field <= 0 {
+			*field = value
+		}
+	}
+	if cfg.ChunkRows <= 0 {
+		cfg.ChunkRows = 5000
+	}
+	if cfg.Logger == nil {
+		cfg.Logger = slog.New(slog.DiscardHandler)
+	}
+	if cfg.Now == nil {
+		cfg.Now = time.Now
+	}
+	return &Roller{cfg: cfg, log: cfg.Logger, metrics: newMetrics(cfg.Registerer), busy: map[string]bool{}}, nil
+}
+
+// Run rolls up what is closed on every shard of the topology, until ctx ends and the steps under way have ended.
+func (r *Roller) Run(ctx context.Context) error {
+	var rounds sync.WaitGroup
+	defer rounds.Wait()
+	ticker := time.NewTicker(r.cfg.Interval)
+	defer ticker.Stop()
+	for {
+		for _, shard := range r.shards() {
+			if !r.begin(shard) {
+				continue // it takes longer than the interval
+			}
+			rounds.Go(func() {
+				defer r.end(shard)
+				r.tryRound(ctx, shard)
+			})
+		}
+		select {
+		case <-ticker.C:
+		case <-ctx.Done():
+			return nil
+		}
+	}
+}
+
+func (r *Roller) shards() []string {
+	s := r.cfg.Snapshot()
+	if s == nil {
+		return nil
+	}
+	ids := make([]string, len(s.Topology.Shards))
+	for i, shard := range s.Topology.Shards {
+		ids[i] = shard.ID
+	}
+	return ids
+}
+
+func (r *Roller) begin(shard string) bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.busy[shard] {
+		return false
+	}
+	r.busy[shard] = true
+	return true
+}
+
+func (r *Roller) end(shard string) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	delete(r.busy, shard)
+}
+
+func (r *Roller) tryRound(ctx context.Context, shard string) {
+	until := r.cfg.Now().Add(-r.cfg.Delay)
+	err := r.round(ctx, shard, until)
+	switch {
+	case err == nil || ctx.Err() != nil:
+	case wire.CodeOf(err) == wire.CodeFenced:
+		r.log.Info("another one rolls this shard up", "shard", shard, "error", err)
+	default:
+		r.metrics.errors.WithLabelValues(shard).Inc()
+		r.log.Warn("roll-up failed, will try again", "shard", shard, "error", err)
+	}
+}
