@@ -10,7 +10,7 @@ import (
 // TestTrimmingAllBesideRotation: trimming up to the end right after the append that filled a segment, while raft-wal makes the next one. It then
 // listed an empty segment as the full one, refused every append from there on, and the log would not open again.
 func TestTrimmingAllBesideRotation(t *testing.T) {
-	const size, rounds = 3000, 300 // three records fill a segment
+	const size, rounds = 3000, 30 // three records fill a segment
 	dir := t.TempDir()
 	l := open(t, config(dir))
 	for i := range rounds {
