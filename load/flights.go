@@ -215,7 +215,7 @@ func (l *flightLoad) verify(ctx context.Context, sample, rest *flightPart) error
 		return nil
 	}
 	if !l.cfg.All && rest.stints[0].state != fresh {
-		return errors.New("more than the sample is loaded: verify the whole data set")
+		return errors.New("all flights are loaded, not the sample alone: verify with --all")
 	}
 	t := newTally()
 	if err := l.account(t, sample, flights.Sample()); err != nil {
