@@ -62,3 +62,10 @@ func TestConsoleIsWhole(t *testing.T) {
 		t.Errorf("got %d fields and %d labels around them", fields, labels)
 	}
 }
+
+// Before a token is typed there are no event types to choose from: a field that must be filled in would keep the form from asking.
+func TestConsoleCanBeAskedBeforeAnythingIsKnown(t *testing.T) {
+	if page := string(newRig(t, nil).get(t, "/").Body); strings.Contains(page, " required") {
+		t.Error("a field of the form is required")
+	}
+}
