@@ -41,13 +41,27 @@ func bodyProblem(err error, length int) error {
 		return malformed(e.Offset, "the body is not JSON: "+e.Error())
 	}
 	if e, ok := errors.AsType[*json.UnmarshalTypeError](err); ok {
-		p := malformed(e.Offset, "the body has a "+e.Value+" where it can't be")
-		return p.WithField(e.Field)
+		what := "the body"
+		if e.Field != "" {
+			what = e.Field
+		}
+		return malformed(e.Offset, what+" must not be "+inWords(e.Value)).WithField(e.Field)
 	}
 	if name, ok := strings.CutPrefix(err.Error(), "json: unknown field "); ok {
 		return badField(strings.Trim(name, `"`), "unknown field %s: the body takes queries, wait, and as defaults and in queries type, key, function, from, to, step", name)
 	}
 	return malformed(int64(length), "the body ends too early")
+}
+
+// inWords names a kind of JSON value, as encoding/json does, with its article.
+func inWords(kind string) string {
+	switch {
+	case kind == "bool":
+		return "a boolean"
+	case kind == "array", kind == "object":
+		return "an " + kind
+	}
+	return "a " + kind
 }
 
 func malformed(offset int64, detail string) *wire.Problem {
