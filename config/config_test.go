@@ -115,6 +115,7 @@ func TestBadFilesNameLineAndSetting(t *testing.T) {
 		"text for a section":    {"log: info\n", `1: log: must be a section of settings, is the text "info"`},
 		"empty value":           {"log:\n  level:\n", `2: log.level: must be a text, is empty`},
 		"twice":                 {"log:\n  level: info\n  format: text\n  level: warn\n", `4: mapping key "level" already defined at [2:3]`},
+		"tab":                   {"log:\n\tlevel: info\n", "2: a tab, where YAML wants blanks"},
 		"no YAML":               {"log: [\n", `1: `},
 		"two documents":         {"log:\n  level: info\n---\nlog:\n  level: warn\n", `there is more than one YAML document`},
 		"not a mapping":         {"- a\n", "must be a section of settings, is a list"},

@@ -56,6 +56,9 @@ func (d *decoder) failSyntax(err error) {
 			origin += ":" + strconv.Itoa(token.Position.Line)
 		}
 	}
+	if strings.Contains(reason, "'\t'") {
+		reason = "a tab, where YAML wants blanks"
+	}
 	d.errors = append(d.errors, &Error{Origin: origin, Reason: strings.ReplaceAll(reason, "\n", " ")})
 }
 
