@@ -184,7 +184,9 @@ func (o *streamOptions) source(c *cobra.Command, paths []string, verifier *load.
 	if verifier != nil {
 		begin := time.Now()
 		replay.Tally = true
-		replay.Before = func(keys iter.Seq2[string, string]) error { return verifier.Baseline(context.WithoutCancel(c.Context()), keys, begin) }
+		replay.Before = func(keys iter.Seq2[string, string]) error {
+			return verifier.Baseline(context.WithoutCancel(c.Context()), keys, begin)
+		}
 	}
 	source, err := load.NewReplay(replay, input.Events())
 	if err != nil {
