@@ -15,6 +15,7 @@ import (
 	"github.com/quipudb/quipu/config"
 	"github.com/quipudb/quipu/migrations"
 	"github.com/quipudb/quipu/mysql"
+	"github.com/quipudb/quipu/wire"
 	"github.com/quipudb/quipu/wire/proxyclient"
 	"github.com/quipudb/quipu/zookeeper"
 )
@@ -152,25 +153,39 @@ func (f *fleet) ensureOwnershipOf(ctx context.Context, s cluster.Shard) (err err
 	return err
 }
 
-// withProxies connects a command with ZooKeeper and, through the cluster that it describes, with the cluster proxies.
-func withProxies(c *cobra.Command, cfg *config.Effective, work func(context.Context, *zookeeper.Client, *proxyclient.Client) error) error {
+// connected is what a command has that talks to a running cluster.
+type connected struct {
+	zk       *zookeeper.Client
+	snapshot *cluster.Snapshot // as it was when the command began
+	calls    *wire.Client
+	log      *slog.Logger
+}
+
+// withCluster connects a command with ZooKeeper and with the cluster that it describes.
+func withCluster(c *cobra.Command, cfg *config.Effective, work func(context.Context, *connected) error) error {
 	token, err := cfg.Auth.ReadInternalToken()
 	if err != nil {
 		return err
 	}
-	calls := newCalls(cfg, token)
-	defer calls.Close()
-	log := logger(c.ErrOrStderr(), cfg)
-	return withZooKeeper(c.Context(), cfg, log, func(ctx context.Context, zk *zookeeper.Client) error {
-		snapshot, err := currentSnapshot(ctx, zk, log)
-		if err != nil {
+	in := &connected{calls: newCalls(cfg, token), log: logger(c.ErrOrStderr(), cfg)}
+	defer in.calls.Close()
+	return withZooKeeper(c.Context(), cfg, in.log, func(ctx context.Context, zk *zookeeper.Client) error {
+		in.zk = zk
+		if in.snapshot, err = currentSnapshot(ctx, zk, in.log); err != nil {
 			return err
 		}
-		if err := checkCluster(cfg, snapshot.Settings); err != nil {
+		if err := checkCluster(cfg, in.snapshot.Settings); err != nil {
 			return err
 		}
-		return work(ctx, zk, proxyclient.New(proxyclient.Config{
-			URLs: func() []string { return urlsOf(snapshot, cluster.RoleClusterProxy) }, Client: calls, Registerer: prometheus.NewRegistry(),
+		return work(ctx, in)
+	})
+}
+
+// withProxies connects a command with ZooKeeper and with the cluster proxies.
+func withProxies(c *cobra.Command, cfg *config.Effective, work func(context.Context, *zookeeper.Client, *proxyclient.Client) error) error {
+	return withCluster(c, cfg, func(ctx context.Context, in *connected) error {
+		return work(ctx, in.zk, proxyclient.New(proxyclient.Config{
+			URLs: func() []string { return urlsOf(in.snapshot, cluster.RoleClusterProxy) }, Client: in.calls, Registerer: prometheus.NewRegistry(),
 		}))
 	})
 }

@@ -19,7 +19,6 @@ import (
 	"github.com/quipudb/quipu/config"
 	"github.com/quipudb/quipu/rollup"
 	"github.com/quipudb/quipu/wire"
-	"github.com/quipudb/quipu/zookeeper"
 )
 
 func newRollupCommand(s *settings) *cobra.Command {
@@ -67,30 +66,16 @@ func newOwner(name string) string { return name + "." + uuid.NewString()[:8] }
 
 // withRoller runs a command that talks to the shards about their roll-up.
 func withRoller(c *cobra.Command, cfg *config.Effective, work func(context.Context, *rollup.Roller, []string) error) error {
-	token, err := cfg.Auth.ReadInternalToken()
-	if err != nil {
-		return err
-	}
-	calls := newCalls(cfg, token)
-	defer calls.Close()
-	log := logger(c.ErrOrStderr(), cfg)
-	return withZooKeeper(c.Context(), cfg, log, func(ctx context.Context, zk *zookeeper.Client) error {
-		snapshot, err := currentSnapshot(ctx, zk, log)
-		if err != nil {
-			return err
-		}
-		if err := checkCluster(cfg, snapshot.Settings); err != nil {
-			return err
-		}
+	return withCluster(c, cfg, func(ctx context.Context, in *connected) error {
 		r, err := rollup.New(rollup.Config{
-			Owner: newOwner("command"), Snapshot: func() *cluster.Snapshot { return snapshot }, Client: calls, Lock: zk.Lock,
-			ChunkRows: cfg.Rollup.ChunkRows, Pause: cfg.Rollup.Pause, Logger: log, Registerer: prometheus.NewRegistry(),
+			Owner: newOwner("command"), Snapshot: func() *cluster.Snapshot { return in.snapshot }, Client: in.calls, Lock: in.zk.Lock,
+			ChunkRows: cfg.Rollup.ChunkRows, Pause: cfg.Rollup.Pause, Logger: in.log, Registerer: prometheus.NewRegistry(),
 		})
 		if err != nil {
 			return err
 		}
 		var shards []string
-		for _, shard := range snapshot.Topology.Shards {
+		for _, shard := range in.snapshot.Topology.Shards {
 			shards = append(shards, shard.ID)
 		}
 		return work(ctx, r, shards)
