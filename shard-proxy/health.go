@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"time"
 
 	"github.com/quipudb/quipu/cluster"
@@ -75,8 +76,12 @@ func (p *Proxy) probe(ctx context.Context, d *database) {
 	before := d.health.Load()
 	after := before.next(found, replication, err)
 	d.health.Store(after)
-	if after.healthy != before.healthy {
-		p.log.Warn("health of a database changed", "database", d.ID, "role", d.Role, "healthy", after.healthy, "reason", after.reason)
+	if after.isNews(before) {
+		level := slog.LevelWarn
+		if after.healthy {
+			level = slog.LevelInfo
+		}
+		p.log.Log(ctx, level, "health of a database", "database", d.ID, "role", d.Role, "healthy", after.healthy, "reason", after.reason)
 	}
 	p.metrics.probed(d, after, err)
 	if all := p.databases.Load(); all != nil && d.Role == cluster.Replica {
@@ -122,6 +127,11 @@ func (h *health) next(found *mysql.Health, replication mysql.Replication, err er
 		after.healthy, after.admitted, after.reason = false, false, err
 	}
 	return after
+}
+
+// isNews tells whether a verdict is worth a line: it changed, or a database that was not healthy yet is not just late.
+func (h *health) isNews(before *health) bool {
+	return h.healthy != before.healthy || (!h.admitted && h.failures == failuresToFall)
 }
 
 // wrongDatabase tells whether a database answers but must not be used: that needs no second probe.
