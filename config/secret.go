@@ -42,7 +42,7 @@ func (s Secret) LogValue() slog.Value { return slog.StringValue(s.String()) }
 func (a Account) ReadPassword() (string, error) {
 	password, err := readSecret(a.Password, a.PasswordFile)
 	if err == nil && password == "" {
-		err = errors.New("neither password_file nor the environment gives one")
+		err = errors.New("neither its password_file nor the environment gives one (is --config missing?)")
 	}
 	if err != nil {
 		return "", fmt.Errorf("read password of database user %q: %w", a.User, err)

@@ -95,7 +95,7 @@ func TestMigrate(t *testing.T) {
 
 func TestMigrateWithoutAPassword(t *testing.T) {
 	got := quipu(t, nil, "migrate", "up")
-	if got.code != exitFailed || !strings.Contains(got.errors, `read password of database user "quipu_migrate": neither password_file nor the environment gives one`) {
+	if got.code != exitFailed || !strings.Contains(got.errors, `read password of database user "quipu_migrate": neither its password_file nor the environment gives one (is --config missing?)`) {
 		t.Errorf("got %+v", got)
 	}
 }
