@@ -12,6 +12,8 @@ type Settings struct {
 	Partitions int       `json:"partitions"`
 	DedupKey   string    `json:"dedup_key"` // 32 hex digits: the key of the event ids' fingerprints
 	CreatedAt  time.Time `json:"created_at"`
+	// Window is W, the de-duplication window. All processes must decide alike which event is a duplicate, on a replay too.
+	Window time.Duration `json:"dedup_window_ns"`
 }
 
 // Bounds of a cluster.

@@ -45,5 +45,5 @@ func sameSnapshot(a, b *cluster.Snapshot) bool {
 
 // sameSettings compares what decides where events go and what is a duplicate.
 func sameSettings(a, b cluster.Settings) bool {
-	return a.ClusterID == b.ClusterID && a.Partitions == b.Partitions && a.DedupKey == b.DedupKey && a.CreatedAt.Equal(b.CreatedAt)
+	return a.ClusterID == b.ClusterID && a.Partitions == b.Partitions && a.DedupKey == b.DedupKey && a.CreatedAt.Equal(b.CreatedAt) && a.Window == b.Window
 }

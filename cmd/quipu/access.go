@@ -61,11 +61,14 @@ func unanswered(cfg *config.Effective, err error) error {
 // clusterIDSeparator stands between a cluster's name and the random part of its id.
 const clusterIDSeparator = "-"
 
-// checkCluster refuses the settings of a cluster with another name than the configured one.
+// checkCluster refuses the settings of a cluster with another name or another window than the configured one.
 func checkCluster(cfg *config.Effective, settings cluster.Settings) error {
 	prefix := cfg.Cluster.Name + clusterIDSeparator
 	if len(settings.ClusterID) <= len(prefix) || settings.ClusterID[:len(prefix)] != prefix {
 		return fmt.Errorf("ZooKeeper holds the cluster %s below %s, but cluster.name is %q", settings.ClusterID, cfg.Cluster.Root, cfg.Cluster.Name)
+	}
+	if settings.Window != cfg.Cluster.Window {
+		return fmt.Errorf("the cluster was created with a de-duplication window of %s, but cluster.window is %s: it can't change, or a replay would count otherwise", settings.Window, cfg.Cluster.Window)
 	}
 	return nil
 }

@@ -80,7 +80,7 @@ The topology is a YAML file:
 }
 
 func initCluster(ctx context.Context, out io.Writer, cfg *config.Effective, zk *zookeeper.Client, topology cluster.Topology) error {
-	created, err := zk.Bootstrap(ctx, newSettingsOf(cfg.Cluster.Name, topology), topology)
+	created, err := zk.Bootstrap(ctx, newSettingsOf(cfg, topology), topology)
 	if err != nil {
 		return err
 	}
@@ -108,16 +108,17 @@ func initCluster(ctx context.Context, out io.Writer, cfg *config.Effective, zk *
 
 // newSettingsOf makes the settings of a new cluster. The window that decides on duplicates starts with a secret of its own, so
 // that nobody can craft ids that collide.
-func newSettingsOf(name string, topology cluster.Topology) cluster.Settings {
+func newSettingsOf(cfg *config.Effective, topology cluster.Topology) cluster.Settings {
 	var id [4]byte
 	var key [16]byte
 	_, _ = rand.Read(id[:]) // never fails: crypto/rand ends the process instead
 	_, _ = rand.Read(key[:])
 	return cluster.Settings{
-		ClusterID:  name + clusterIDSeparator + hex.EncodeToString(id[:]),
+		ClusterID:  cfg.Cluster.Name + clusterIDSeparator + hex.EncodeToString(id[:]),
 		Partitions: len(topology.Partitions),
 		DedupKey:   hex.EncodeToString(key[:]),
 		CreatedAt:  time.Now().UTC().Truncate(time.Second),
+		Window:     cfg.Cluster.Window,
 	}
 }
 
@@ -163,6 +164,7 @@ func printSnapshot(out io.Writer, s *cluster.Snapshot) error {
 	about := [][]string{
 		{"cluster", s.Settings.ClusterID + ", created " + s.Settings.CreatedAt.Format(time.RFC3339)},
 		{"partitions", strconv.Itoa(s.Settings.Partitions)},
+		{"de-duplication window", s.Settings.Window.String()},
 	}
 	databases := [][]string{{"SHARD", "PARTITIONS", "DATABASE", "ROLE", "ADDRESS", "ZONE"}}
 	for _, shard := range s.Topology.Shards {

@@ -7,6 +7,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/quipudb/quipu/cluster"
 	"github.com/quipudb/quipu/testkit"
@@ -57,6 +58,7 @@ func TestClusterAndEventTypes(t *testing.T) {
 	other := writeFile(t, "other.yaml", strings.Replace(topologyText, "1003", "1004", 1))
 	expect(exitFailed, "exists with another topology", "cluster", "init", "--topology", other)
 	expect(exitFailed, `but cluster.name is "other"`, "cluster", "init", "--topology", topology, "--set", "cluster.name=other")
+	expect(exitFailed, "was created with a de-duplication window of 10m0s, but cluster.window is 5m0s", "cluster", "init", "--topology", topology, "--set", "cluster.window=5m")
 	expect(exitUsage, "no such file", "cluster", "init", "--topology", topology+"x")
 
 	expect(exitDone, "\ns1     0-1         s1-a      primary  ", "cluster", "show")
@@ -66,6 +68,9 @@ func TestClusterAndEventTypes(t *testing.T) {
 	var shown cluster.Snapshot
 	if err := json.Unmarshal([]byte(run("cluster", "show", "--json").out), &shown); err != nil {
 		t.Fatal(err)
+	}
+	if shown.Settings.Window != 10*time.Minute {
+		t.Errorf("got a window of %s, want the default of 10m", shown.Settings.Window)
 	}
 	if shown.Settings.Partitions != 4 || shown.Settings.DedupKey != "(redacted)" || len(shown.Topology.Shards) != 2 {
 		t.Errorf("got %+v, want the cluster without its key", shown)

@@ -283,6 +283,10 @@ func TestARoleOfAnotherClusterIsRefused(t *testing.T) {
 	if got.code != exitFailed || !strings.Contains(got.errors, `but cluster.name is "other"`) {
 		t.Errorf("got %+v", got)
 	}
+	got = quipu(t, append(environ, "QUIPU_CLUSTER_WINDOW=1h"), "cluster-proxy", "--listen", "127.0.0.1:0")
+	if got.code != exitFailed || !strings.Contains(got.errors, "but cluster.window is 1h0m0s") {
+		t.Errorf("got %+v", got)
+	}
 }
 
 func TestARoleThatWaitsForTheClusterSaysSo(t *testing.T) {
