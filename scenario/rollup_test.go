@@ -1,6 +1,7 @@
 package scenario_test
 
 import (
+	"bytes"
 	"encoding/json"
 	"fmt"
 	"os/exec"
@@ -28,9 +29,12 @@ type rolledUp struct {
 // quipu runs a command of the cluster.
 func (r *rig) quipu(t *testing.T, args ...string) []byte {
 	t.Helper()
-	out, err := exec.CommandContext(t.Context(), testkit.Binary(t), append(args, "--config", filepath.Join(r.dir, "quipu.yaml"))...).CombinedOutput()
+	command := exec.CommandContext(t.Context(), testkit.Binary(t), append(args, "--config", filepath.Join(r.dir, "quipu.yaml"))...)
+	var errors bytes.Buffer
+	command.Stderr = &errors
+	out, err := command.Output()
 	if err != nil {
-		t.Fatalf("%v: %v\n%s", args, err, out)
+		t.Fatalf("%v: %v\n%s%s", args, err, out, &errors)
 	}
 	return out
 }
