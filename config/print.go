@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"io"
 	"reflect"
-	"slices"
 	"strings"
 
 	"github.com/goccy/go-yaml"
@@ -70,13 +69,4 @@ func (p *printer) inline(v reflect.Value) string {
 		return strings.TrimSpace(string(text))
 	}
 	return formatText(v)
-}
-
-// Sections lists the names of the top-level sections, in order.
-func Sections() []string {
-	var names []string
-	for field := range reflect.TypeFor[Config]().Fields() {
-		names = append(names, keyOf(field))
-	}
-	return slices.Clip(names)
 }

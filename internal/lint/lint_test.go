@@ -20,9 +20,10 @@ func TestTheTreeKeepsTheRules(t *testing.T) {
 		t.Fatalf("found %d Go files: is this the root of the tree?", len(sources))
 	}
 	for name, check := range map[string]func([]*lint.Source) []string{
-		"architecture":  lint.Architecture,
-		"package names": lint.PackageNames,
-		"house rules":   lint.HouseRules,
+		"architecture":      lint.Architecture,
+		"unused exceptions": lint.UnusedExceptions,
+		"package names":     lint.PackageNames,
+		"house rules":       lint.HouseRules,
 	} {
 		for _, violation := range check(sources) {
 			t.Errorf("%s: %s", name, violation)
