@@ -13,6 +13,7 @@ type metrics struct {
 	timePartitions         prometheus.Counter
 	minuteRows, coarseRows prometheus.Counter
 	resolveSeconds         prometheus.Histogram
+	lateRows               prometheus.Counter
 	applySeconds           prometheus.Histogram
 }
 
@@ -32,6 +33,7 @@ func newMetrics(r prometheus.Registerer) (*metrics, error) {
 			Name: "quipu_mysql_resolve_keys_seconds", Help: "Time to find or make the key ids of an Apply that has rows.",
 			Buckets: prometheus.ExponentialBuckets(0.0001, 3, 12),
 		}),
+		lateRows: counter("late_rows_total", "Rows applied to the late tables, for minutes that were frozen there already."),
 		applySeconds: prometheus.NewHistogram(prometheus.HistogramOpts{
 			Name: "quipu_mysql_apply_transaction_seconds", Help: "Duration of the transactions of Apply that have rows.",
 			Buckets: prometheus.ExponentialBuckets(0.002, 2, 13),
@@ -40,7 +42,7 @@ func newMetrics(r prometheus.Registerer) (*metrics, error) {
 	if r == nil {
 		return m, nil
 	}
-	for _, c := range []*prometheus.Counter{&m.keyHits, &m.keyMisses, &m.retries, &m.termChanges, &m.timePartitions, &m.minuteRows, &m.coarseRows} {
+	for _, c := range []*prometheus.Counter{&m.keyHits, &m.keyMisses, &m.retries, &m.termChanges, &m.timePartitions, &m.minuteRows, &m.coarseRows, &m.lateRows} {
 		if err := registerOrReuse(r, c); err != nil {
 			return nil, err
 		}

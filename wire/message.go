@@ -118,6 +118,8 @@ type KeyStats struct {
 // StatsAnswer holds the keys in the order of the request. Keys whose partition could not be asked are in Coverage.Missing.
 type StatsAnswer struct {
 	Keys []KeyStats `json:"keys"`
+	// Cold lists what is missing in the points of Keys because it is in cold storage.
+	Cold []ColdPart `json:"cold,omitempty"`
 	Provenance
 }
 
