@@ -24,14 +24,6 @@ type Leader struct {
 	Owner string
 }
 
-// ArchiveMark says where one resolution is to be read. Times are minutes since 1970.
-type ArchiveMark struct {
-	Resolution   string
-	FrozenBefore int64
-	ColdBefore   int64
-	LateRound    uint32
-}
-
 // resolutionOf finds a table by the name of its resolution.
 func resolutionOf(name string) (resolution, error) {
 	for table, n := range resolutionNames {
@@ -41,9 +33,6 @@ func resolutionOf(name string) (resolution, error) {
 	}
 	return resolution{}, fmt.Errorf("%q is no resolution: %w", name, ErrUnapplicable)
 }
-
-func (r resolution) late() string     { return "late_" + r.table }
-func (r resolution) restored() string { return "restored_" + r.table }
 
 // archiving runs a transaction of the archive: under the leader's lock, which is the first one, nobody else changes marks, manifest,
 // intents or restored ranges, so that what is read of them needs no further lock.
@@ -73,7 +62,7 @@ func (t *transaction) leads(ctx context.Context, l Leader) error {
 }
 
 // FreezeArchive ends all changes of rows of a resolution that start before an instant: what is added to them later goes to the late table. The
-// mark moves to the start of a day, never beyond the watermark of the next coarser table and never back.
+// mark moves to the start of a day, never beyond what coarser tables are complete before and never back.
 func (p *Primary) FreezeArchive(ctx context.Context, l Leader, of string, before int64) (ArchiveMark, error) {
 	table, err := resolutionOf(of)
 	if err != nil {
@@ -81,19 +70,12 @@ func (p *Primary) FreezeArchive(ctx context.Context, l Leader, of string, before
 	}
 	var mark ArchiveMark
 	err = p.archiving(ctx, l, func(ctx context.Context, tx *transaction) error {
-		hour, day, err := tx.readCoverage(ctx)
+		marks, err := tx.lockMarks(ctx) // waits for every Apply that read the old mark
 		if err != nil {
 			return err
 		}
-		limit := day.before
-		if table == perMinute {
-			limit = hour.before
-		}
-		// The exclusive lock waits for every Apply that read the old mark.
-		if mark, err = tx.mark(ctx, table, "FOR UPDATE"); err != nil {
-			return err
-		}
-		wanted := min(before, limit, event.MaxMinute+1)
+		mark = *marks.of(table)
+		wanted := min(before, marks.freezable(table), event.MaxMinute+1)
 		wanted -= wanted % minutesPerDay
 		if wanted <= mark.FrozenBefore {
 			return nil
@@ -114,10 +96,12 @@ func (p *Primary) SealArchive(ctx context.Context, l Leader, of string) (Archive
 		return ArchiveMark{}, fmt.Errorf("seal: %w", err)
 	}
 	var mark ArchiveMark
-	err = p.archiving(ctx, l, func(ctx context.Context, tx *transaction) (err error) {
-		if mark, err = tx.mark(ctx, table, "FOR UPDATE"); err != nil {
+	err = p.archiving(ctx, l, func(ctx context.Context, tx *transaction) error {
+		marks, err := tx.lockMarks(ctx) // waits for every Apply that read the old round
+		if err != nil {
 			return err
 		}
+		mark = *marks.of(table)
 		mark.LateRound++
 		return tx.exec(ctx, "UPDATE archive_marks SET late_round = ? WHERE resolution = ?", mark.LateRound, of)
 	})
@@ -127,16 +111,11 @@ func (p *Primary) SealArchive(ctx context.Context, l Leader, of string) (Archive
 	return mark, nil
 }
 
-// selectMarks reads the marks; what follows chooses and locks.
-func selectMarks(rest string) string {
-	return "SELECT resolution, " + inMinutes("frozen_before") + ", " + inMinutes("cold_before") + ", late_round FROM archive_marks " + rest
-}
-
-func (t *transaction) mark(ctx context.Context, of resolution, lock string) (ArchiveMark, error) {
-	var m ArchiveMark
-	row := t.conn.QueryRowxContext(ctx, selectMarks("WHERE resolution = ? "+lock), resolutionNames[of])
-	if err := row.Scan(&m.Resolution, &m.FrozenBefore, &m.ColdBefore, &m.LateRound); err != nil {
-		return m, fmt.Errorf("read mark of the archive: %w", absent(err))
+// mark reads the mark of a resolution.
+func (t *transaction) mark(ctx context.Context, of resolution) (ArchiveMark, error) {
+	marks, err := readMarks(ctx, t.conn, "")
+	if err != nil {
+		return ArchiveMark{}, err
 	}
-	return m, nil
+	return *marks.of(of), nil
 }

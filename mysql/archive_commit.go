@@ -118,7 +118,7 @@ func (p *Primary) committing(ctx context.Context, c *ArchiveCommit, table resolu
 		if failed != nil && !errors.Is(failed, errDone) {
 			return failed
 		}
-		if mark, err = tx.mark(ctx, table, ""); err != nil {
+		if mark, err = tx.mark(ctx, table); err != nil {
 			return err
 		}
 		return failed
@@ -128,7 +128,7 @@ func (p *Primary) committing(ctx context.Context, c *ArchiveCommit, table resolu
 
 // mayTurnCold compares a commit with the marks.
 func (t *transaction) mayTurnCold(ctx context.Context, c *ArchiveCommit, table resolution) error {
-	mark, err := t.mark(ctx, table, "")
+	mark, err := t.mark(ctx, table)
 	if err != nil {
 		return err
 	}

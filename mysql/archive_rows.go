@@ -100,17 +100,17 @@ func (a *archiveReader) read(ctx context.Context) (*ArchiveRows, error) {
 // source says what is read, once it is sure that nothing of it is missing or changes.
 func (a *archiveReader) source(ctx context.Context) (string, error) {
 	r := a.request
-	var m ArchiveMark
-	row := a.conn.QueryRowxContext(ctx, selectMarks("WHERE resolution = ?"), r.Resolution)
-	if err := row.Scan(&m.Resolution, &m.FrozenBefore, &m.ColdBefore, &m.LateRound); err != nil {
-		return "", fmt.Errorf("read mark of the archive: %w", absent(err))
+	marks, err := readMarks(ctx, a.conn, "")
+	if err != nil {
+		return "", err
 	}
+	m := marks.of(a.table)
 	within := fmt.Sprintf("start >= %s AND start < %s", appendTime(nil, r.From), appendTime(nil, r.To))
 	switch {
 	case r.To > m.FrozenBefore:
 		return "", fmt.Errorf("frozen before minute %d, not %d: %w", m.FrozenBefore, r.To, ErrNotFrozen)
 	case r.Late:
-		return fmt.Sprintf("%s WHERE %s AND late_round < %d", a.table.late(), within, m.LateRound), nil
+		return fmt.Sprintf("%s WHERE %s AND late_round < %d", a.table.late, within, m.LateRound), nil
 	case r.From < m.ColdBefore:
 		return "", fmt.Errorf("cold before minute %d, rows from %d on may be dropped: %w", m.ColdBefore, r.From, ErrConflict)
 	}

@@ -1,10 +1,8 @@
 package mysql
 
 import (
-	"cmp"
 	"context"
 	"fmt"
-	"slices"
 
 	"github.com/jmoiron/sqlx"
 )
@@ -73,9 +71,11 @@ func readArchiveState(ctx context.Context, conn *sqlx.Conn) (*ArchiveState, erro
 	for _, r := range coverage {
 		s.Watermarks = append(s.Watermarks, RollupMark{Resolution: r.Resolution, CompleteBefore: r.Complete, ComputingBefore: r.Computing, NextKey: r.NextKey})
 	}
-	if s.Marks, err = readMarks(ctx, conn); err != nil {
+	marks, err := readMarks(ctx, conn, "")
+	if err != nil {
 		return nil, err
 	}
+	s.Marks = marks.marks[:]
 	for i, table := range countsTables() {
 		parts, err := timePartitionsOf(ctx, conn, table)
 		if err != nil {
@@ -93,32 +93,6 @@ func readArchiveState(ctx context.Context, conn *sqlx.Conn) (*ArchiveState, erro
 	}
 	err = conn.SelectContext(ctx, &s.Intents, "SELECT object, TIMESTAMPDIFF(SECOND, '1970-01-01 00:00:00', created_at) * 1000 AS createdat FROM archive_intents ORDER BY created_at, object LIMIT ?", maxStateIntents)
 	return s, meaning(err)
-}
-
-// readMarks reads the marks: minute, hour, day.
-func readMarks(ctx context.Context, conn *sqlx.Conn) ([]ArchiveMark, error) {
-	rows, err := conn.QueryContext(ctx, selectMarks(""))
-	if err != nil {
-		return nil, fmt.Errorf("read marks of the archive: %w", meaning(err))
-	}
-	defer rows.Close()
-	var marks []ArchiveMark
-	for rows.Next() {
-		var m ArchiveMark
-		if err := rows.Scan(&m.Resolution, &m.FrozenBefore, &m.ColdBefore, &m.LateRound); err != nil {
-			return nil, fmt.Errorf("read marks of the archive: %w", meaning(err))
-		}
-		marks = append(marks, m)
-	}
-	if err := rows.Err(); err != nil {
-		return nil, fmt.Errorf("read marks of the archive: %w", meaning(err))
-	}
-	if len(marks) != len(countsTables()) {
-		return nil, fmt.Errorf("read marks of the archive: %d rows, want %d: %w", len(marks), len(countsTables()), ErrSchema)
-	}
-	length := func(m ArchiveMark) int64 { table, _ := resolutionOf(m.Resolution); return table.minutes }
-	slices.SortFunc(marks, func(a, b ArchiveMark) int { return cmp.Compare(length(a), length(b)) })
-	return marks, nil
 }
 
 // timePartitionsOf lists a table's time partitions by their end.
@@ -143,7 +117,7 @@ FROM information_schema.partitions WHERE table_schema = DATABASE() AND table_nam
 
 func readLate(ctx context.Context, conn *sqlx.Conn, table resolution, mark ArchiveMark) ([]LateRows, error) {
 	text := fmt.Sprintf("SELECT %s DIV 1440 * 1440 AS day, COUNT(*), COALESCE(SUM(late_round < ?), 0) FROM %s WHERE start < %s GROUP BY day ORDER BY day LIMIT %d",
-		inMinutes("start"), table.late(), appendTime(nil, mark.ColdBefore), maxStateDays)
+		inMinutes("start"), table.late, appendTime(nil, mark.ColdBefore), maxStateDays)
 	rows, err := conn.QueryContext(ctx, text, mark.LateRound)
 	if err != nil {
 		return nil, fmt.Errorf("count late rows: %w", meaning(err))

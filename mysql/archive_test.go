@@ -45,7 +45,7 @@ func (b *bench) leads(t testing.TB, owner string) mysql.Leader {
 	return mysql.Leader{Epoch: epoch, Owner: owner}
 }
 
-func (b *bench) freeze(t testing.TB, l mysql.Leader, resolution string, before int64) mysql.ArchiveMark {
+func (b *bench) freezeAs(t testing.TB, l mysql.Leader, resolution string, before int64) mysql.ArchiveMark {
 	t.Helper()
 	mark, err := b.primary.FreezeArchive(t.Context(), l, resolution, before)
 	if err != nil {
@@ -130,7 +130,7 @@ func (b *bench) intend(t testing.TB, l mysql.Leader, objects []mysql.ArchiveObje
 // written freezes, exports and announces a range and returns its commit.
 func (b *bench) written(t testing.TB, l mysql.Leader, resolution, generation string, from, to int64) *mysql.ArchiveCommit {
 	t.Helper()
-	b.freeze(t, l, resolution, to)
+	b.freezeAs(t, l, resolution, to)
 	rows := b.export(t, b.read, mysql.ArchiveRowsRequest{Resolution: resolution, From: from, To: to, Rows: 3})
 	c := &mysql.ArchiveCommit{Leader: l, Resolution: resolution, From: from, To: to, Objects: objectsOf(resolution, generation, rows)}
 	b.intend(t, l, c.Objects)
@@ -164,7 +164,7 @@ func TestFreezeStopsAtTheNextWatermark(t *testing.T) {
 	} {
 		want := mysql.ArchiveMark{Resolution: one.resolution, FrozenBefore: one.want, LateRound: 1}
 		for range 2 { // an answer may be lost
-			if diff := gocmp.Diff(want, b.freeze(t, l, one.resolution, one.before)); diff != "" {
+			if diff := gocmp.Diff(want, b.freezeAs(t, l, one.resolution, one.before)); diff != "" {
 				t.Errorf("freeze %s before %d (-want +got):\n%s", one.resolution, one.before, diff)
 			}
 		}
@@ -181,8 +181,8 @@ func TestExportIsWhatWasCounted(t *testing.T) {
 	if _, err := b.primary.ImportKeys(t.Context(), []mysql.KeyAttributes{{Partition: 3, Name: "k1", Title: &title, Owner: &owner}}); err != nil {
 		t.Fatal(err)
 	}
-	b.freeze(t, l, "minute", dayAt(-1))
-	b.freeze(t, l, "day", dayAt(0))
+	b.freezeAs(t, l, "minute", dayAt(-1))
+	b.freezeAs(t, l, "day", dayAt(0))
 	var whole []mysql.ArchiveRow
 	for _, rows := range []int{1, 3, 5, 1000} {
 		got := b.export(t, b.read, mysql.ArchiveRowsRequest{Resolution: "minute", From: dayAt(-3), To: dayAt(-1), Rows: rows})

@@ -48,12 +48,16 @@ func (p *Proxy) changing(l wire.Leader, change func(*mysql.Primary, mysql.Leader
 	return nil
 }
 
+func archiveMarkOf(m mysql.ArchiveMark) wire.ArchiveMark {
+	return wire.ArchiveMark{Resolution: m.Resolution, FrozenBefore: m.FrozenBefore, ColdBefore: m.ColdBefore, LateRound: m.LateRound}
+}
+
 // marking is a change that answers with the mark that it leaves.
 func (p *Proxy) marking(l wire.Leader, change func(*mysql.Primary, mysql.Leader) (mysql.ArchiveMark, error)) (*wire.ArchiveMark, error) {
 	var out wire.ArchiveMark
 	err := p.changing(l, func(primary *mysql.Primary, l mysql.Leader) error {
 		mark, err := change(primary, l)
-		out = wire.ArchiveMark(mark)
+		out = archiveMarkOf(mark)
 		return err
 	})
 	if err != nil {

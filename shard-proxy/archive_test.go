@@ -8,7 +8,7 @@ import (
 	"testing"
 
 	"github.com/quipudb/quipu/event"
-	"github.com/quipudb/quipu/shard-proxy"
+	shardproxy "github.com/quipudb/quipu/shard-proxy"
 	"github.com/quipudb/quipu/testkit"
 	"github.com/quipudb/quipu/wire"
 )

@@ -113,7 +113,7 @@ func archiveStateOf(s *mysql.ArchiveState) wire.ArchiveState {
 		Restored: []wire.RestoredRange{}, Intents: []wire.ArchiveIntents{},
 	}
 	for _, m := range s.Marks {
-		out.Marks = append(out.Marks, wire.ArchiveMark(m))
+		out.Marks = append(out.Marks, archiveMarkOf(m))
 	}
 	for _, m := range s.Watermarks {
 		out.Watermarks = append(out.Watermarks, wire.RollupMark{Resolution: m.Resolution, CompleteBefore: m.CompleteBefore, ComputingBefore: m.ComputingBefore})
