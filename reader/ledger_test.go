@@ -3,6 +3,7 @@ package reader_test
 import (
 	"cmp"
 	"context"
+	"maps"
 	"slices"
 	"strconv"
 	"sync"
@@ -28,6 +29,7 @@ type ledger struct {
 	stale   bool                    // labels answers
 	titles  map[string]wire.KeyInfo // by key
 	asked   []*wire.StatsRequest
+	vault   *vault // where events went that are no more in the ledger; nil: nowhere
 }
 
 func (l *ledger) add(events ...event.Event) {
@@ -106,7 +108,23 @@ func (l *ledger) Stats(_ context.Context, r *wire.StatsRequest) (*wire.StatsAnsw
 		}
 	}
 	out.Provenance = l.provenance(needed)
+	if l.vault != nil {
+		maps.DeleteFunc(needed, func(n int, _ bool) bool { _, lost := l.missing[shardOf(n)]; return lost })
+		out.Cold = l.vault.parts(r, needed)
+	}
+	if r.Explain {
+		for _, s := range out.Sources {
+			out.Plan = append(out.Plan, wire.PlanSegment{Shard: s.Shard, Database: s.Database, Place: wire.PlaceHot, Resolution: "minute", From: max(r.From, l.coldBefore()), To: r.To})
+		}
+	}
 	return out, nil
+}
+
+func (l *ledger) coldBefore() int64 {
+	if l.vault == nil {
+		return 0
+	}
+	return l.vault.before
 }
 
 func unit(step wire.Step) int64 {

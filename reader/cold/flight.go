@@ -6,9 +6,6 @@ import (
 	"sync"
 )
 
-// errPanicked is what waits are told when the read that they wait for ended in a panic.
-var errPanicked = errors.New("the read did not end")
-
 // flight is a segment that is being read.
 type flight struct {
 	done    chan struct{} // closed when the rest is set

@@ -61,8 +61,7 @@ func (t *take) lead(ctx context.Context, s *Storage, mine map[segmentName]*fligh
 		return nil
 	}
 	segments := make(map[segmentName]*segment, len(mine))
-	landed := errPanicked
-	defer func() { s.flights.land(mine, segments, landed) }()
+	defer func() { s.flights.land(mine, segments, err) }()
 	l := &Lookup{Object: t.object, Type: t.kind, Spend: func(bytes int64) error {
 		if err := t.spend(bytes); err != nil {
 			return err
@@ -74,7 +73,7 @@ func (t *take) lead(ctx context.Context, s *Storage, mine map[segmentName]*fligh
 		l.Keys = append(l.Keys, name.key)
 	}
 	found, err := s.lookup(ctx, l)
-	if landed = err; err != nil {
+	if err != nil {
 		return err
 	}
 	t.lookups++
