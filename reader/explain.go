@@ -36,8 +36,6 @@ type coldReads struct {
 	Asked       int   `json:"asked"`
 	Cached      int   `json:"cached"`
 	Empty       int   `json:"empty"`
-	RowGroups   int   `json:"row_groups"`
-	Skipped     int   `json:"skipped_row_groups"`
 	Bytes       int64 `json:"bytes_read"`
 }
 
@@ -58,7 +56,7 @@ func explained(l *lookup, answer *wire.StatsAnswer, got *collected) *plan {
 		}
 		if got != nil {
 			r := got.Reads[i]
-			reads.Asked, reads.Cached, reads.Empty, reads.RowGroups, reads.Skipped, reads.Bytes = r.Objects, r.Cached, r.Empty, r.RowGroups, r.Skipped, r.Bytes
+			reads.Asked, reads.Cached, reads.Empty, reads.Bytes = r.Objects, r.Cached, r.Empty, r.Bytes
 		}
 		out.Segments = append(out.Segments, planSegment{
 			Shard: part.Shard, Place: wire.PlaceCold, Resolution: part.Resolution, From: formatMinute(part.From), To: formatMinute(part.To), Cold: reads,

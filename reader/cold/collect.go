@@ -22,8 +22,8 @@ func (s *Storage) Collect(ctx context.Context, q *Question) (*Answer, error) {
 	if err := q.check(); err != nil {
 		return nil, fmt.Errorf("read cold parts: %w", err)
 	}
-	ctx, cancel := context.WithCancelCause(ctx)
-	defer cancel(nil)
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
 	c := &collection{storage: s, question: q, stop: cancel}
 	c.answer.Points = make([]map[int64]*event.Aggregate, len(q.Keys))
 	c.answer.Reads = make([]Reads, len(q.Parts))
@@ -46,11 +46,12 @@ func (s *Storage) Collect(ctx context.Context, q *Question) (*Answer, error) {
 type collection struct {
 	storage  *Storage
 	question *Question
-	stop     context.CancelCauseFunc
+	stop     context.CancelFunc
 
-	mu      sync.Mutex // guards all below
-	answer  Answer
-	counted map[string]bool // objects in answer.Reads
+	mu       sync.Mutex // guards all below
+	hopeless error      // why everything was stopped
+	answer   Answer
+	counted  map[string]bool // objects in answer.Reads
 }
 
 // run reads some keys of one object and adds their rows.
@@ -61,14 +62,15 @@ func (c *collection) run(ctx context.Context, j *job, keys []int) {
 		names[i] = c.question.Keys[key].Name
 	}
 	err := t.run(ctx, c.storage, names)
-	if hopeless(err) {
-		c.stop(err)
-	}
-	if cause := context.Cause(ctx); err != nil && cause != nil && errors.Is(err, context.Canceled) {
-		err = cause
-	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	if hopeless(err) && c.hopeless == nil {
+		c.hopeless = err
+		c.stop()
+	}
+	if errors.Is(err, context.Canceled) && c.hopeless != nil {
+		err = c.hopeless
+	}
 	var lacking []int
 	for _, key := range keys {
 		if got := t.got[c.question.Keys[key].Name]; got != nil {
@@ -135,6 +137,4 @@ func (c *collection) count(j *job, t *take) {
 		}
 	}
 	reads.Bytes += t.bytes.Load()
-	reads.RowGroups += t.rowGroups
-	reads.Skipped += t.rowGroups - t.read
 }

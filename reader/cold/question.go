@@ -140,12 +140,10 @@ type Range struct {
 
 // Reads counts what was done for a part. An object that several parts name counts for the first of them.
 type Reads struct {
-	Objects   int   // that had to be looked at
-	Bytes     int64 // read of them
-	Cached    int   // objects that were in memory as far as they were asked for
-	Empty     int   // objects that hold nothing of the asked keys
-	RowGroups int   // of the objects that were read
-	Skipped   int   // of them, row groups that could not hold the keys
+	Objects int   // that had to be looked at
+	Cached  int   // of them, those that were in memory as far as they were asked for
+	Empty   int   // of them, those that hold nothing of the asked keys
+	Bytes   int64 // read of the others
 }
 
 // add adds a row to the point that it belongs to.

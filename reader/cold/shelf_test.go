@@ -51,7 +51,7 @@ func (s *shelf) asked() int {
 	return len(s.lookups)
 }
 
-func (s *shelf) Lookup(ctx context.Context, l *cold.Lookup) (*cold.Found, error) {
+func (s *shelf) Lookup(ctx context.Context, l *cold.Lookup) (map[string][]cold.Row, error) {
 	s.mu.Lock()
 	s.lookups = append(s.lookups, l.Object.Object)
 	rows, size, err, onRead := s.objects[l.Object.Object], s.size, s.fail[l.Object.Object], s.onRead
@@ -67,10 +67,10 @@ func (s *shelf) Lookup(ctx context.Context, l *cold.Lookup) (*cold.Found, error)
 	if err := l.Spend(size); err != nil {
 		return nil, err
 	}
-	found := &cold.Found{Rows: map[string][]cold.Row{}, RowGroups: 3, Read: 1}
+	found := map[string][]cold.Row{}
 	for _, r := range rows {
 		if r.kind == l.Type && slices.Contains(l.Keys, r.key) {
-			found.Rows[r.key] = append(found.Rows[r.key], r.Row)
+			found[r.key] = append(found[r.key], r.Row)
 		}
 	}
 	return found, nil

@@ -19,9 +19,9 @@ var (
 	ErrUnavailable = errors.New("cold storage is not available")
 )
 
-// Files finds rows in objects. Its errors wrap those above, or are Spend's or the context's.
+// Files finds rows in objects: by key, ascending by start. Its errors wrap those above, or are Spend's or the context's.
 type Files interface {
-	Lookup(ctx context.Context, l *Lookup) (*Found, error)
+	Lookup(ctx context.Context, l *Lookup) (map[string][]Row, error)
 }
 
 // Lookup asks for all rows that one object has of some keys of a type.
@@ -31,13 +31,6 @@ type Lookup struct {
 	Keys   []string
 	// Spend is called before so many bytes of the object are read. Its error ends the lookup.
 	Spend func(bytes int64) error
-}
-
-// Found is the answer to a Lookup.
-type Found struct {
-	Rows      map[string][]Row // by key, ascending by start
-	RowGroups int              // of the object
-	Read      int              // of them; the others could not hold the keys
 }
 
 // Row is a row of one key in an object.
@@ -62,7 +55,7 @@ type Storage struct {
 	logger  *slog.Logger
 	metrics *metrics
 	slots   chan struct{}
-	cache   *cache
+	cache   *cache[segmentName, *segment]
 	flights flights
 }
 
@@ -77,12 +70,12 @@ func New(cfg Config) (*Storage, error) {
 	m := newMetrics(cfg.Registerer)
 	return &Storage{
 		files: cfg.Files, logger: cfg.Logger, metrics: m, slots: make(chan struct{}, cfg.Parallel),
-		cache: newCache(cfg.CacheBytes, m), flights: flights{open: map[segmentName]*flight{}},
+		cache: newCache(cfg.CacheBytes, sizeOf, m.cached, m.evicted), flights: flights{open: map[segmentName]*flight{}},
 	}, nil
 }
 
 // lookup reads segments of an object, when there is room for one more read.
-func (s *Storage) lookup(ctx context.Context, l *Lookup) (*Found, error) {
+func (s *Storage) lookup(ctx context.Context, l *Lookup) (map[string][]Row, error) {
 	if err := ctx.Err(); err != nil {
 		return nil, err
 	}
@@ -103,13 +96,13 @@ func (s *Storage) lookup(ctx context.Context, l *Lookup) (*Found, error) {
 		}
 		return err
 	}
-	found, err := s.files.Lookup(ctx, l)
+	rows, err := s.files.Lookup(ctx, l)
 	s.metrics.seconds.Observe(time.Since(begin).Seconds())
 	if err != nil {
 		s.metrics.errors.WithLabelValues(kindOf(err)).Inc()
 		s.logFailure(l, err)
 	}
-	return found, err
+	return rows, err
 }
 
 func (s *Storage) logFailure(l *Lookup, err error) {

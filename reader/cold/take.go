@@ -13,10 +13,9 @@ type take struct {
 	kind   string
 	spend  func(int64) error
 
-	got             map[string]*segment // by key
-	lookups         int                 // of the object, by this take
-	rowGroups, read int
-	bytes           atomic.Int64
+	got     map[string]*segment // by key
+	lookups int                 // of the object, by this take
+	bytes   atomic.Int64        // read by them
 }
 
 // run returns nil when it has got every key. What it has got before an error stays.
@@ -45,11 +44,12 @@ func (t *take) fromMemory(s *Storage, keys []string) []segmentName {
 			continue
 		}
 		name := segmentName{t.object.Object, t.kind, key}
-		if t.got[key] = s.cache.get(name); t.got[key] == nil {
-			delete(t.got, key)
+		have, ok := s.cache.get(name)
+		if !ok {
 			wanted = append(wanted, name)
 			continue
 		}
+		t.got[key] = have
 		s.metrics.segments.WithLabelValues(fromMemory).Inc()
 	}
 	return wanted
@@ -72,15 +72,13 @@ func (t *take) lead(ctx context.Context, s *Storage, mine map[segmentName]*fligh
 	for name := range mine {
 		l.Keys = append(l.Keys, name.key)
 	}
-	found, err := s.lookup(ctx, l)
+	rows, err := s.lookup(ctx, l)
 	if err != nil {
 		return err
 	}
 	t.lookups++
-	t.rowGroups += found.RowGroups
-	t.read += found.Read
 	for name := range mine {
-		own := &segment{rows: found.Rows[name.key]}
+		own := &segment{rows: rows[name.key]}
 		segments[name], t.got[name.key] = own, own
 		s.cache.add(name, own)
 	}
