@@ -227,14 +227,14 @@ func TestCompactionBetweenAnswerAndRead(t *testing.T) { // INV-5
 }
 
 func TestColdBytesAreBounded(t *testing.T) { // INV-9
-	r, v, warm, key := newColdRig(t, func(c *reader.Config) { c.Limits.ColdMaxBytes = 550 })
+	r, v, warm, key := newColdRig(t, func(c *reader.Config) { c.Limits.ColdMaxBytes = 5*readBytes + 1 })
 	for day := range 10 {
 		r.add(event.Event{Type: "view", Key: key, TimeMs: at(-24*day-1, 0, 0)})
 	}
 	r.archive(v, now.Unix()/86400*minutesOfDay)
 	target := "/v1/stats?type=view&key=" + key
 	for _, partial := range []string{"", "&partial=true"} {
-		wantProblem(t, r.get(t, target+partial+"&from=2026-01-20T00:00:00Z&explain=true"), 422, wire.CodeUnprocessable, "", "more than 550 bytes of cold storage")
+		wantProblem(t, r.get(t, target+partial+"&from=2026-01-20T00:00:00Z&explain=true"), 422, wire.CodeUnprocessable, "", "more than 1638401 bytes of cold storage")
 	}
 	if got := r.get(t, target+"&from=2026-01-28T00:00:00Z"); got.Status != 200 {
 		t.Errorf("got %s for a shorter range, want an answer", got.Body)
@@ -297,8 +297,9 @@ func TestExplain(t *testing.T) {
 	r, _, _, key := newColdRig(t, nil)
 	got := r.get(t, "/v1/stats?type=view&explain=true&step=day&from=2026-01-30T00:00:00Z&key="+key).fields(t)
 	want := fmt.Sprintf(`[{"from":"2026-01-30T00:00:00Z","keys":1,"segments":[`+
+		`{"database":"s2-b","from":"2026-01-30T00:00:00Z","place":"late","resolution":"minute","shard":"s2","to":"2026-01-31T00:00:00Z"},`+
 		`{"database":"s2-b","from":"2026-01-31T00:00:00Z","place":"hot","resolution":"minute","shard":"s2","to":"2026-02-01T00:00:00Z"},`+
-		`{"cold":{"asked":1,"bytes_read":100,"cached":0,"empty":0,"object_bytes":1000,"objects":1,"partitions":[%d]},`+
+		`{"cold":{"asked":1,"bytes_read":327680,"cached":0,"empty":0,"object_bytes":3481502,"objects":1,"partitions":[%d]},`+
 		`"from":"2026-01-30T00:00:00Z","place":"cold","resolution":"minute","shard":"s2","to":"2026-01-31T00:00:00Z"}],"step":"day","to":"2026-02-01T00:00:00Z","type":"view"}]`,
 		cluster.Partition("view", key, partitions))
 	if diff := cmp.Diff(want, text(t, got["plan"])); diff != "" {

@@ -112,9 +112,16 @@ func (l *ledger) Stats(_ context.Context, r *wire.StatsRequest) (*wire.StatsAnsw
 		maps.DeleteFunc(needed, func(n int, _ bool) bool { _, lost := l.missing[shardOf(n)]; return lost })
 		out.Cold = l.vault.parts(r, needed)
 	}
-	if r.Explain {
-		for _, s := range out.Sources {
-			out.Plan = append(out.Plan, wire.PlanSegment{Shard: s.Shard, Database: s.Database, Place: wire.PlaceHot, Resolution: "minute", From: max(r.From, l.coldBefore()), To: r.To})
+	before := l.coldBefore()
+	for i := range out.Sources {
+		s := &out.Sources[i]
+		if r.To <= before {
+			s.Resolution = "late"
+		}
+		for _, piece := range []wire.PlanSegment{{Place: wire.PlaceLate, From: r.From, To: min(r.To, before)}, {Place: wire.PlaceHot, From: max(r.From, before), To: r.To}} {
+			if piece.Shard, piece.Database, piece.Resolution = s.Shard, s.Database, "minute"; r.Explain && piece.From < piece.To {
+				out.Plan = append(out.Plan, piece)
+			}
 		}
 	}
 	return out, nil

@@ -19,7 +19,9 @@ import (
 
 const (
 	minutesOfDay = 24 * 60
-	groups       = 4 // of partitions, by their number modulo this
+	groups       = 4         // of partitions, by their number modulo this
+	objectBytes  = 3_481_502 // of each object
+	readBytes    = 327_680   // of an object for a key
 )
 
 // vault is a model of cold storage: objects of minutes, by day and group of partitions.
@@ -63,7 +65,7 @@ func (v *vault) Lookup(ctx context.Context, l *cold.Lookup) (map[string][]cold.R
 	case object.lost != nil:
 		return nil, fmt.Errorf("read https://10.1.2.3/%s: %w", l.Object.Object, object.lost)
 	}
-	if err := l.Spend(100); err != nil {
+	if err := l.Spend(readBytes); err != nil {
 		return nil, err
 	}
 	found := map[string][]cold.Row{}
@@ -105,7 +107,7 @@ func (v *vault) newObject(at [2]int64) *shelved {
 	v.written++
 	o := &shelved{rows: map[[2]string][]cold.Row{}}
 	o.Object = fmt.Sprintf("resolution=minute/date=%d/group-%d-%d.parquet", at[0], at[1], v.written)
-	o.From, o.To, o.Bytes = at[0]*minutesOfDay, (at[0]+1)*minutesOfDay, 1000
+	o.From, o.To, o.Bytes = at[0]*minutesOfDay, (at[0]+1)*minutesOfDay, objectBytes
 	v.objects[o.Object] = o
 	return o
 }
