@@ -105,7 +105,9 @@ func (p *Primary) applyRows(ctx context.Context, r *ApplyRequest) error {
 	if err != nil {
 		return err
 	}
+	resolving := time.Now()
 	cells, err := p.resolve(ctx, g, r.Partition, r.Rows)
+	p.metrics.resolveSeconds.Observe(time.Since(resolving).Seconds())
 	if err != nil {
 		return err
 	}
@@ -132,6 +134,7 @@ func (p *Primary) applyRows(ctx context.Context, r *ApplyRequest) error {
 	case err == nil:
 		p.metrics.minuteRows.Add(float64(written.minutes))
 		p.metrics.coarseRows.Add(float64(written.coarse))
+		p.metrics.lateRows.Add(float64(written.late))
 	}
 	return err
 }
@@ -153,13 +156,13 @@ func (t *transaction) apply(ctx context.Context, r *ApplyRequest, g *generation,
 	if n, err := result.RowsAffected(); err != nil || n != 1 {
 		return upserts{}, cmp.Or(err, t.refusal(ctx, r))
 	}
-	// The locks are held until the commit: no promotion and no roll-up comes in between.
-	term, coarse, err := t.lockState(ctx, cells)
+	// The locks are held until the commit: no promotion, no roll-up and no freeze comes in between.
+	term, tables, err := t.lockState(ctx, cells)
 	if err != nil {
 		return upserts{}, err
 	}
 	if term != g.term {
 		return upserts{}, fmt.Errorf("ids are of term %d, the shard is in %d: %w", g.term, term, ErrTermChanged)
 	}
-	return t.upsert(ctx, cells, coarse)
+	return t.upsert(ctx, cells, tables)
 }
