@@ -45,8 +45,8 @@ type Limits struct {
 	ColdTimeout  time.Duration // of reading from cold storage what one question needs: 20 s
 	MaxWait      time.Duration // longest ?wait=: 30 s
 	Questions    int           // questions in flight: 256
+	Cold         int           // of them, those that read from cold storage: 64, and always fewer than all
 	Waits        int           // requests that wait: 1,024
-	Cold         int           // questions that read from cold storage: 64
 	ColdMaxBytes int64         // of objects that one request reads: 1 GiB
 	SeriesPoints int           // points of one series: 10,080, a week of minutes or 420 days of hours
 	BatchPoints  int           // points of all the series of one batch: 50,000
@@ -61,6 +61,7 @@ func (l Limits) withDefaults() Limits {
 	setDefault(&l.Questions, 256)
 	setDefault(&l.Waits, 1024)
 	setDefault(&l.Cold, 64)
+	l.Cold = min(l.Cold, max(1, l.Questions-1))
 	setDefault(&l.ColdMaxBytes, 1<<30)
 	setDefault(&l.SeriesPoints, 10_080)
 	setDefault(&l.BatchPoints, wire.MaxPointsPerStats)
