@@ -18,7 +18,6 @@ const lookupsAtOnce = 4
 type result struct {
 	query   query
 	points  []wire.Point
-	partial bool // something is missing in the points, which will do
 	problem *wire.Problem
 }
 
@@ -26,7 +25,6 @@ type result struct {
 type gathered struct {
 	results []result // in the order of the queries
 	wire.Provenance
-	plans []*plan // if they were asked for
 }
 
 // provenance lets a wait look at how fresh an answer is.
@@ -34,7 +32,7 @@ func (g *gathered) provenance() *wire.Provenance { return &g.Provenance }
 
 // gather asks what the plan says. A lookup that fails is the problem of its own queries only. Results that hold a
 // problem already are left as they are.
-func (r *Reader) gather(ctx context.Context, results []result, m manner) *gathered {
+func (r *Reader) gather(ctx context.Context, results []result) *gathered {
 	out := &gathered{results: slices.Clone(results)}
 	queries := make([]query, len(results))
 	for i := range results {
@@ -47,12 +45,9 @@ func (r *Reader) gather(ctx context.Context, results []result, m manner) *gather
 		join  joiner
 	)
 	group.SetLimit(lookupsAtOnce)
-	if m.explain {
-		out.plans = make([]*plan, len(lookups))
-	}
-	for i, l := range lookups {
+	for _, l := range lookups {
 		group.Go(func() error {
-			answer, err := r.tell(ctx, l, m)
+			answer, err := r.stats(ctx, l)
 			mu.Lock()
 			defer mu.Unlock()
 			if err != nil {
@@ -61,25 +56,21 @@ func (r *Reader) gather(ctx context.Context, results []result, m manner) *gather
 				return nil
 			}
 			fill(out, l, answer)
-			if m.explain {
-				out.plans[i] = answer.plan
-			}
 			join.add(&answer.Provenance)
 			return nil
 		})
 	}
 	_ = group.Wait() // the goroutines above return no errors
 	out.Provenance = join.provenance()
-	out.plans = slices.DeleteFunc(out.plans, func(p *plan) bool { return p == nil }) // of lookups that failed
 	return out
 }
 
 // stats asks the cluster proxies one question.
-func (r *Reader) stats(ctx context.Context, l *lookup, explain bool) (*wire.StatsAnswer, error) {
+func (r *Reader) stats(ctx context.Context, l *lookup) (*wire.StatsAnswer, error) {
 	ctx, cancel := context.WithTimeout(ctx, r.limits.Timeout)
 	defer cancel()
 	begin := time.Now()
-	answer, err := r.proxy.Stats(ctx, l.request(explain))
+	answer, err := r.proxy.Stats(ctx, l.request())
 	r.metrics.lookups.WithLabelValues("stats").Observe(time.Since(begin).Seconds())
 	r.metrics.keys.Add(float64(len(l.keys)))
 	return answer, err
@@ -95,9 +86,8 @@ func (r *Reader) fail(out *gathered, l *lookup, err error) {
 	}
 }
 
-// fill hands the keys of an answer to the queries that want them. A key that isn't there, its partition being missing, is a problem, and
-// so is one of which cold storage could not be read.
-func fill(out *gathered, l *lookup, answer *told) {
+// fill hands the keys of an answer to the queries that want them. A key that isn't there, its partition being missing, is a problem.
+func fill(out *gathered, l *lookup, answer *wire.StatsAnswer) {
 	told := make(map[string]*wire.KeyStats, len(answer.Keys))
 	for i := range answer.Keys {
 		told[answer.Keys[i].Key] = &answer.Keys[i]
@@ -108,20 +98,18 @@ func fill(out *gathered, l *lookup, answer *told) {
 			switch {
 			case stats == nil:
 				out.results[i].problem = absent(answer.Coverage.Missing)
-			case answer.failed[key] != nil:
-				out.results[i].problem = answer.failed[key]
 			case !l.span.fits(stats.Points):
 				out.results[i].problem = wire.NewProblem(wire.CodeInternal, "the points of the answer are not those of the question")
 			default:
-				out.results[i].points, out.results[i].partial = stats.Points, answer.lacking[key]
+				out.results[i].points = stats.Points
 			}
 		}
 	}
 }
 
 // gatherOne answers a single query. Its problem is the error.
-func (r *Reader) gatherOne(ctx context.Context, q query, m manner) (*gathered, error) {
-	g := r.gather(ctx, []result{{query: q}}, m)
+func (r *Reader) gatherOne(ctx context.Context, q query) (*gathered, error) {
+	g := r.gather(ctx, []result{{query: q}})
 	if p := g.results[0].problem; p != nil {
 		return nil, p
 	}
