@@ -50,6 +50,7 @@ func codeOf(err error) wire.Code {
 		{mysql.ErrNotFrozen, wire.CodeConflict},
 		{mysql.ErrNoRange, wire.CodeNotFound},
 		{mysql.ErrTooManyPoints, wire.CodeUnprocessable},
+		{mysql.ErrTooManyCold, wire.CodeTooLarge},
 		{mysql.ErrSchema, wire.CodeSchema},
 		{mysql.ErrForeign, wire.CodeUnavailable},
 		{mysql.ErrDeadline, wire.CodeDeadline},
