@@ -160,9 +160,13 @@ func TestViewsFindOneKey(t *testing.T) {
 	const keys, each = 2000, 20
 	b.exec(t, "INSERT INTO quipu.counted_keys (partition_id, name) SELECT 3, CONCAT('k', seq) FROM quipu.seq_1_to_2000")
 	for _, of := range []struct{ table, start, more string }{
-		{"minute_counts", "'2025-11-20 10:00' + INTERVAL s.seq MINUTE", ""}, {"hour_counts", "'2025-11-19' + INTERVAL s.seq HOUR", ""}, {"day_counts", "'2025-10-01' + INTERVAL s.seq DAY", ""},
-		{"restored_minute_counts", "'2025-10-20 10:00' + INTERVAL s.seq MINUTE", ""}, {"late_minute_counts", "'2025-10-20 10:00' + INTERVAL s.seq MINUTE", ", 1"},
-		{"restored_hour_counts", "'2025-10-20' + INTERVAL s.seq HOUR", ""}, {"late_hour_counts", "'2025-10-20' + INTERVAL s.seq HOUR", ", 1"},
+		{"minute_counts", "'2025-11-20 10:00' + INTERVAL s.seq MINUTE", ""},
+		{"hour_counts", "'2025-11-19' + INTERVAL s.seq HOUR", ""},
+		{"day_counts", "'2025-10-01' + INTERVAL s.seq DAY", ""},
+		{"restored_minute_counts", "'2025-10-20 10:00' + INTERVAL s.seq MINUTE", ""},
+		{"late_minute_counts", "'2025-10-20 10:00' + INTERVAL s.seq MINUTE", ", 1"},
+		{"restored_hour_counts", "'2025-10-20' + INTERVAL s.seq HOUR", ""},
+		{"late_hour_counts", "'2025-10-20' + INTERVAL s.seq HOUR", ", 1"},
 	} {
 		b.exec(t, fmt.Sprintf("INSERT INTO quipu.%s SELECT k.id, 1, %s%s, 1, NULL, NULL, NULL, NULL FROM quipu.counted_keys k JOIN quipu.seq_1_to_20 s WHERE k.name <> 'k0'", of.table, of.start, of.more))
 	}
