@@ -78,6 +78,19 @@ func TestCommitLate(t *testing.T) {
 	if diff := gocmp.Diff(want, b.rows(t, "SELECT CAST(start AS CHAR), event_count, late_round FROM quipu.late_minute_counts ORDER BY start")); diff != "" {
 		t.Errorf("late rows (-want +got):\n%s", diff)
 	}
+	// A part of a day that has too many rows for one transaction. Its objects are of the day all the same.
+	part := b.sealedDay(t, l, "minute", "part", dayAt(-2))
+	part.To = dayAt(-2) + 5
+	if _, err := b.primary.CommitLate(t.Context(), part); !errors.Is(err, mysql.ErrConservation) {
+		t.Errorf("a part without the row: got %v, want %v", err, mysql.ErrConservation)
+	}
+	part.From, part.To = part.To, part.To+1
+	if _, err := b.primary.CommitLate(t.Context(), part); err != nil {
+		t.Error(err)
+	}
+	if got := b.cold(t, "minute", dayAt(-2)); got != before+108 {
+		t.Errorf("got %d events in objects, want 108 more than %d", got, before)
+	}
 	// A day without sealed rows needs no object.
 	if _, err := b.primary.CommitLate(t.Context(), &mysql.ArchiveCommit{Leader: l, Resolution: "hour", From: 0, To: day}); !errors.Is(err, mysql.ErrConflict) {
 		t.Errorf("hours that are not cold: got %v, want %v", err, mysql.ErrConflict)
