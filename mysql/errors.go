@@ -23,6 +23,7 @@ var (
 	ErrUnknownOutcome = errors.New("the outcome of the write is unknown")
 	ErrSchema         = errors.New("the schema is not as expected")
 	ErrTooManyPoints  = errors.New("the answer has too many points")
+	ErrUnranked       = errors.New("the range can't be ranked")
 	ErrForeign        = errors.New("the database belongs elsewhere")
 )
 

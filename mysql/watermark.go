@@ -94,3 +94,9 @@ func (t *transaction) nextKey(ctx context.Context, of resolution, lock string) (
 	}
 	return next, nil
 }
+
+// olderSchema tells whether a statement speaks of what the schema does not have.
+func olderSchema(err error) bool {
+	e, ok := errors.AsType[*driver.MySQLError](err)
+	return ok && (e.Number == numTableMissing || e.Number == numColumnMissing)
+}
