@@ -10,6 +10,7 @@
 //     by an error or by kill -9, is therefore reported with its shard, version, file and statement, and nothing is run on
 //     top of it until Force says what the shard really has.
 //   - A shard whose version this build does not know is left alone. A file that destroys data runs only with AllowDataLoss.
+//   - A file may begin with an INSERT that a constraint refuses when the file must not run. That is ErrRefused: nothing was changed.
 //   - Plan, Status and Version never write.
 //
 // Roles ask Known before they trust a schema. Deploy new roles first and migrate then: a build works with every version

@@ -9,6 +9,7 @@ import (
 var (
 	ErrLocked   = errors.New("another migration is running")
 	ErrDataLoss = errors.New("refused, because it destroys data")
+	ErrRefused  = errors.New("the migration refuses to run on this data")
 	ErrUnknown  = errors.New("no such version")
 )
 

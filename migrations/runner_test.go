@@ -271,6 +271,51 @@ func TestDataIsNotDestroyedUnasked(t *testing.T) {
 	}
 }
 
+// Going back behind the archive would forget what left the tables. The refusal leaves the schema clean, as often as it is asked.
+func TestArchiveInUseRefusesToGoBack(t *testing.T) {
+	shards := fresh(t)[:1]
+	r := runner(t, migrations.Config{Shards: shards, AllowDataLoss: true})
+	if err := r.Goto(t.Context(), 6); err != nil {
+		t.Fatal(err)
+	}
+	exec := func(statement string) {
+		t.Helper()
+		if _, err := servers[0].Root().Exec(statement); err != nil {
+			t.Fatal(err)
+		}
+	}
+	refused := func() {
+		t.Helper()
+		before := tables(t, servers[0])
+		for range 2 {
+			err := r.Goto(t.Context(), 5)
+			if !errors.Is(err, migrations.ErrRefused) || !strings.Contains(err.Error(), "going_back_would_forget_what_is_archived") {
+				t.Errorf("got %v, want %v and why", err, migrations.ErrRefused)
+			}
+		}
+		if version, err := r.Version(t.Context()); err != nil || version != 6 {
+			t.Errorf("got version %d, %v, want 6, clean", version, err)
+		}
+		if diff := cmp.Diff(before, tables(t, servers[0])); diff != "" {
+			t.Errorf("tables (-before +after):\n%s", diff)
+		}
+	}
+	exec("UPDATE quipu.archive_marks SET frozen_before = '2025-11-20' WHERE resolution = 'minute'")
+	refused()
+	exec("UPDATE quipu.archive_marks SET frozen_before = '1970-01-01'")
+	exec("INSERT INTO quipu.checkpoints (partition_id) VALUES (1)")
+	exec(`INSERT INTO quipu.archive_manifest (partition_id, resolution, range_start, range_end, object, byte_size, checksum, row_count, event_count_sum, value_count_sum, value_sum_sum, state, changed_at)
+VALUES (1, 'minute', '2025-11-20', '2025-11-21', 'o', 1, 'x', 1, 1, 0, 0, 'stored', '2025-11-30')`)
+	refused()
+	exec("DELETE FROM quipu.archive_manifest")
+	if err := r.Goto(t.Context(), 5); err != nil {
+		t.Fatal(err)
+	}
+	if err := r.Up(t.Context()); err != nil {
+		t.Errorf("up again: %v", err)
+	}
+}
+
 func TestConcurrentRunsExcludeEachOther(t *testing.T) {
 	shards := fresh(t)[:1]
 	inside, release := make(chan struct{}), make(chan struct{})

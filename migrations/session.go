@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"strings"
 	"time"
 
 	driver "github.com/go-sql-driver/mysql"
@@ -149,12 +150,30 @@ func (t *target) Run(body io.Reader) error {
 		if err := t.session.history.reach(t.ctx, i+1, statement); err != nil {
 			return err
 		}
-		if err := t.session.exec(t.ctx, statement); err != nil {
+		err := t.session.exec(t.ctx, statement)
+		if err != nil && i == 0 && isGuard(statement) && isRefusal(err) {
+			return errors.Join(t.refused(err), t.session.history.finish(t.ctx, stateFailed, err))
+		}
+		if err != nil {
 			return errors.Join(t.dirty(i+1, statement, err), t.session.history.finish(t.ctx, stateFailed, err))
 		}
 	}
 	t.progress(Progress{Shard: t.session.shard.ID, Version: t.file.version, Direction: t.file.direction, File: t.file.name, Statements: len(t.file.statements), Done: true})
 	return t.session.history.finish(t.ctx, stateDone, nil)
+}
+
+// isGuard tells whether a file's first statement is one that the server refuses, through a constraint, when the file must not run: an INSERT,
+// which leaves nothing behind then.
+func isGuard(statement string) bool { return strings.HasPrefix(statement, "INSERT INTO ") }
+
+// refused takes back that the file was begun.
+func (t *target) refused(err error) error {
+	version := int(t.current)
+	if version == 0 {
+		version = database.NilVersion
+	}
+	refusal := fmt.Errorf("shard %s: %w: nothing was changed, the schema stays at version %d: %w", t.session.shard.ID, ErrRefused, t.current, err)
+	return errors.Join(refusal, t.Mysql.SetVersion(version, false))
 }
 
 func (t *target) dirty(number int, text string, err error) error {

@@ -73,9 +73,16 @@ func ReadVersion(ctx context.Context, db querier) (version uint, dirty bool, err
 const (
 	errNoSuchTable = 1146
 	errLockWait    = 1205
+	errInterrupted = 1317
 )
 
 func isServerError(err error, number uint16) bool {
 	e, ok := errors.AsType[*driver.MySQLError](err)
 	return ok && e.Number == number
+}
+
+// isRefusal tells whether the server says that it did not carry out a statement.
+func isRefusal(err error) bool {
+	e, ok := errors.AsType[*driver.MySQLError](err)
+	return ok && e.Number != errInterrupted
 }

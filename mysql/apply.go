@@ -132,6 +132,7 @@ func (p *Primary) applyRows(ctx context.Context, r *ApplyRequest) error {
 	case err == nil:
 		p.metrics.minuteRows.Add(float64(written.minutes))
 		p.metrics.coarseRows.Add(float64(written.coarse))
+		p.metrics.lateRows.Add(float64(written.late))
 	}
 	return err
 }
@@ -153,17 +154,17 @@ func (t *transaction) apply(ctx context.Context, r *ApplyRequest, g *generation,
 	if n, err := result.RowsAffected(); err != nil || n != 1 {
 		return upserts{}, cmp.Or(err, t.refusal(ctx, r))
 	}
-	// The locks are held until the commit: no promotion and no roll-up comes in between.
-	term, coarse, err := t.lockState(ctx, cells)
+	// The locks are held until the commit: no promotion, no roll-up and no freeze comes in between.
+	term, tables, err := t.lockState(ctx, cells)
 	if err != nil {
 		return upserts{}, err
 	}
 	if term != g.term {
 		return upserts{}, fmt.Errorf("ids are of term %d, the shard is in %d: %w", g.term, term, ErrTermChanged)
 	}
-	sent, err := t.upsert(ctx, cells, coarse)
+	sent, err := t.upsert(ctx, cells, tables)
 	if err != nil || sent.coarse == 0 {
 		return sent, err
 	}
-	return sent, t.rankLate(ctx, cells, coarse)
+	return sent, t.rankLate(ctx, cells, tables)
 }

@@ -12,6 +12,7 @@ type metrics struct {
 	termChanges            prometheus.Counter
 	timePartitions         prometheus.Counter
 	minuteRows, coarseRows prometheus.Counter
+	lateRows               prometheus.Counter
 	applySeconds           prometheus.Histogram
 }
 
@@ -27,6 +28,7 @@ func newMetrics(r prometheus.Registerer) (*metrics, error) {
 		timePartitions: counter("time_partitions_made_total", "Time partitions added to the counts tables."),
 		minuteRows:     counter("minute_rows_total", "Rows applied to minute_counts."),
 		coarseRows:     counter("coarse_rows_total", "Rows applied to hour_counts and day_counts, for minutes before their watermarks."),
+		lateRows:       counter("late_rows_total", "Rows applied to the late tables, for minutes that were frozen there already."),
 		applySeconds: prometheus.NewHistogram(prometheus.HistogramOpts{
 			Name: "quipu_mysql_apply_transaction_seconds", Help: "Duration of the transactions of Apply that have rows.",
 			Buckets: prometheus.ExponentialBuckets(0.002, 2, 13),
@@ -35,7 +37,7 @@ func newMetrics(r prometheus.Registerer) (*metrics, error) {
 	if r == nil {
 		return m, nil
 	}
-	for _, c := range []*prometheus.Counter{&m.keyHits, &m.keyMisses, &m.retries, &m.termChanges, &m.timePartitions, &m.minuteRows, &m.coarseRows} {
+	for _, c := range []*prometheus.Counter{&m.keyHits, &m.keyMisses, &m.retries, &m.termChanges, &m.timePartitions, &m.minuteRows, &m.coarseRows, &m.lateRows} {
 		if err := registerOrReuse(r, c); err != nil {
 			return nil, err
 		}

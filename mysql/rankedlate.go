@@ -13,6 +13,9 @@ import (
 func (t *transaction) rankLate(ctx context.Context, cells []cell, tables []coverage) error {
 	var found foundLate
 	for _, c := range tables {
+		if c.resolution == perMinute {
+			continue
+		}
 		for part := range slices.Chunk(lateRows(c, cells), rowsPerStatement) {
 			if err := found.read(ctx, t, c.resolution, part); err != nil {
 				if olderSchema(err) {
@@ -38,12 +41,13 @@ func compareListed(a, b listed) int {
 	return cmp.Or(compareLists(a.list, b.list), cmp.Compare(a.key, b.key))
 }
 
-// lateRows returns the rows of a coarse table that Apply has added to, each once, by list.
+// lateRows returns the rows of a coarse table that Apply has added to, each once, by list. Frozen rows have no lists any more.
 func lateRows(c coverage, cells []cell) []listed {
 	var late []listed
+	into := target{coverage: c}
 	for i := range cells {
-		one := &cells[i]
-		if m := one.row.Minute; c.holds(one.key, m) {
+		if one := &cells[i]; into.takes(one) {
+			m := one.row.Minute
 			late = append(late, listed{list{c.resolution, one.kind, m - m%c.minutes}, member{key: one.key}})
 		}
 	}

@@ -7,6 +7,8 @@ import (
 	"math"
 
 	driver "github.com/go-sql-driver/mysql"
+
+	"github.com/quipudb/quipu/event"
 )
 
 // watermarks say how far the coarse tables are complete, in minutes since 1970.
@@ -20,12 +22,14 @@ func inMinutes(column string) string {
 // allKeys is a next key beyond every id: what is being computed is computed for all of them.
 const allKeys = math.MaxUint64
 
-// coverage says which minutes a coarse table already holds: all before a watermark, and, from there to where it is being computed, those of
-// the keys before a next one. Whoever adds to such a minute adds to the table as well.
+// coverage says which minutes a table already holds: all before a watermark, and, from there to where it is being computed, those of
+// the keys before a next one. Whoever adds to such a minute adds to the table as well, or, if the minute is frozen there, to its late table.
 type coverage struct {
 	resolution
 	before, computing int64 // minutes; equal if nothing is being computed
 	next              uint64
+	frozen            int64  // minutes before it are frozen
+	round             uint32 // of late rows
 }
 
 func (c coverage) holds(key uint64, minute int64) bool {
@@ -48,42 +52,71 @@ func (c coverage) beingComputed(cells []cell) bool {
 const (
 	stateFrom = ` FROM shard_state s
 JOIN rollup_watermarks h ON h.resolution = 'hour'
-JOIN rollup_watermarks d ON d.resolution = 'day'
-WHERE s.id = 1`
+JOIN rollup_watermarks d ON d.resolution = 'day'`
+
+	marksFrom = `
+JOIN archive_marks am ON am.resolution = 'minute'
+JOIN archive_marks ah ON ah.resolution = 'hour'
+JOIN archive_marks ad ON ad.resolution = 'day'`
+
+	stateOne = "\nWHERE s.id = 1"
 
 	computingBefore = "COALESCE(%[1]s.computing_before, %[1]s.complete_before)"
 )
 
-// selectState is how the state is read: with what is being computed, or from a schema in which nothing ever is.
-func selectState(computing string) string {
-	column := func(table string) string { return inMinutes(fmt.Sprintf(computing, table)) }
-	return "SELECT s.term, " + inMinutes("h.complete_before") + ", " + column("h") + ", " + inMinutes("d.complete_before") + ", " + column("d") + stateFrom
+// selectStates are how the state is read, newest schema first: version 5 has no archive, so that nothing is ever frozen, and version 4 no
+// roll-up, so that nothing is ever being computed.
+var selectStates = [...]string{
+	selectState(computingBefore, true),
+	selectState(computingBefore, false),
+	selectState("%s.complete_before", false),
 }
 
-// lockState reads the term and what the coarse tables hold of the cells, and keeps both as they are until the transaction ends: no
-// promotion, no advance of a watermark and, if a cell lies in what is being computed, no computing comes in between.
-func (t *transaction) lockState(ctx context.Context, cells []cell) (term uint64, coarse []coverage, err error) {
-	hour, day := coverage{resolution: perHour}, coverage{resolution: perDay}
-	read := func(computing string) error {
-		row := t.conn.QueryRowxContext(ctx, selectState(computing)+" LOCK IN SHARE MODE")
-		return row.Scan(&term, &hour.before, &hour.computing, &day.before, &day.computing)
+func selectState(computing string, marks bool) string {
+	text := "SELECT s.term"
+	for _, table := range []string{"h", "d"} {
+		text += ", " + inMinutes(table+".complete_before") + ", " + inMinutes(fmt.Sprintf(computing, table))
 	}
-	err = read(computingBefore)
-	if e, ok := errors.AsType[*driver.MySQLError](err); ok && e.Number == numColumnMissing {
-		err = read("%s.complete_before") // schema version 4: there is no roll-up
+	if !marks {
+		return text + ", 0, 1, 0, 1, 0, 1" + stateFrom + stateOne
+	}
+	for _, table := range []string{"am", "ah", "ad"} {
+		text += ", " + inMinutes(table+".frozen_before") + ", " + table + ".late_round"
+	}
+	return text + stateFrom + marksFrom + stateOne
+}
+
+// olderSchema tells whether a statement speaks of what the schema does not have.
+func olderSchema(err error) bool {
+	e, ok := errors.AsType[*driver.MySQLError](err)
+	return ok && (e.Number == numTableMissing || e.Number == numColumnMissing)
+}
+
+// lockState reads the term and what each table, minutes first, holds of the cells, and keeps both as they are until the transaction ends: no
+// promotion, no advance of a watermark, no freeze, no new round and, if a cell lies in what is being computed, no computing comes in between.
+func (t *transaction) lockState(ctx context.Context, cells []cell) (term uint64, tables []coverage, err error) {
+	minute := coverage{resolution: perMinute, before: event.MaxMinute + 1, computing: event.MaxMinute + 1}
+	hour, day := coverage{resolution: perHour}, coverage{resolution: perDay}
+	for _, text := range selectStates {
+		row := t.conn.QueryRowxContext(ctx, text+" LOCK IN SHARE MODE")
+		err = row.Scan(&term, &hour.before, &hour.computing, &day.before, &day.computing,
+			&minute.frozen, &minute.round, &hour.frozen, &hour.round, &day.frozen, &day.round)
+		if !olderSchema(err) {
+			break
+		}
 	}
 	if err != nil {
 		return 0, nil, absent(err)
 	}
-	coarse = []coverage{hour, day}
-	for i := range coarse {
-		if c := &coarse[i]; c.beingComputed(cells) {
+	tables = []coverage{minute, hour, day}
+	for i := range tables {
+		if c := &tables[i]; c.beingComputed(cells) {
 			if c.next, err = t.nextKey(ctx, c.resolution, "LOCK IN SHARE MODE"); err != nil {
 				return 0, nil, err
 			}
 		}
 	}
-	return term, coarse, nil
+	return term, tables, nil
 }
 
 // nextKey reads how far the computing of a coarse table came.
@@ -93,10 +126,4 @@ func (t *transaction) nextKey(ctx context.Context, of resolution, lock string) (
 		return 0, fmt.Errorf("read progress of the roll-up: %w", absent(err))
 	}
 	return next, nil
-}
-
-// olderSchema tells whether a statement speaks of what the schema does not have.
-func olderSchema(err error) bool {
-	e, ok := errors.AsType[*driver.MySQLError](err)
-	return ok && (e.Number == numTableMissing || e.Number == numColumnMissing)
 }

@@ -42,7 +42,7 @@ func (p *Proxy) config(d cluster.Database, account Account, connections int) mys
 func (p *Proxy) open(d cluster.Database, clusterID string) (*database, error) {
 	out := &database{Database: d, clusterID: clusterID, kick: make(chan struct{}, 1), stopped: make(chan struct{})}
 	out.health.Store(&health{reason: errNotProbed})
-	read := p.config(d, p.cfg.Read, p.cfg.ReadConnections+scanCalls)
+	read := p.config(d, p.cfg.Read, p.cfg.ReadConnections+scanCalls+exportCalls)
 	read.StatementTimeout = max(p.cfg.PointTimeout, p.cfg.ScanTimeout)
 	monitor := p.config(d, p.cfg.Monitor, 3)
 	monitor.StatementTimeout = p.cfg.ProbeTimeout
@@ -56,7 +56,7 @@ func (p *Proxy) open(d cluster.Database, clusterID string) (*database, error) {
 	if d.Role != cluster.Primary {
 		return out, nil
 	}
-	apply := p.config(d, p.cfg.Apply, p.cfg.ApplyConnections+smallCalls+rollupCalls+spareConnection)
+	apply := p.config(d, p.cfg.Apply, p.cfg.ApplyConnections+smallCalls+rollupCalls+archiveCalls+spareConnection)
 	apply.ReadOnly, apply.StatementTimeout = false, p.cfg.ApplyTimeout
 	pool, err := mysql.Open(apply)
 	if err != nil {

@@ -1,6 +1,7 @@
 package shardproxy
 
 import (
+	"errors"
 	"strconv"
 	"time"
 
@@ -19,6 +20,7 @@ type metrics struct {
 	refused    *prometheus.CounterVec
 	rows       prometheus.Counter
 	rollupRows *prometheus.CounterVec
+	archive    archiveMetrics
 	cachedKeys prometheus.Gauge
 	reads      *prometheus.CounterVec
 	fallbacks  *prometheus.CounterVec
@@ -45,10 +47,18 @@ func newMetrics(r prometheus.Registerer) *metrics {
 		seconds: f.NewHistogramVec(prometheus.HistogramOpts{
 			Name: "quipu_shard_proxy_call_seconds", Help: "Duration of calls.", Buckets: prometheus.ExponentialBuckets(0.0005, 2, 16),
 		}, []string{"call"}),
-		running:    gauge("running_count", "Calls that have a place in their class.", "class"),
-		waiting:    gauge("waiting_count", "Calls that wait for a place.", "class"),
-		refused:    counter("refused_total", "Calls refused because their class was full.", "class"),
-		rows:       f.NewCounter(prometheus.CounterOpts{Name: "quipu_shard_proxy_applied_rows_total", Help: "Rows of committed flushes."}),
+		running: gauge("running_count", "Calls that have a place in their class.", "class"),
+		waiting: gauge("waiting_count", "Calls that wait for a place.", "class"),
+		refused: counter("refused_total", "Calls refused because their class was full.", "class"),
+		rows:    f.NewCounter(prometheus.CounterOpts{Name: "quipu_shard_proxy_applied_rows_total", Help: "Rows of committed flushes."}),
+		archive: archiveMetrics{
+			exported:      counter("archive_exported_rows_total", "Rows read for the archive.", "resolution"),
+			commits:       counter("archive_commits_total", "Commits of objects to the archive by problem code; ok if there was none.", "kind", "code"),
+			dropped:       counter("archive_dropped_time_partitions_total", "Time partitions dropped, for their rows are cold.", "resolution"),
+			conservations: counter("archive_conservation_errors_total", "Commits and restores refused because sums differ.", "kind"),
+			frozenBefore:  gauge("archive_frozen_before_seconds", "Before this instant rows never change, seconds since 1970.", "resolution"),
+			coldBefore:    gauge("archive_cold_before_seconds", "Before this instant rows are read from cold storage, seconds since 1970.", "resolution"),
+		},
 		rollupRows: counter("rolled_up_rows_total", "Coarse rows that the roll-up wrote.", "resolution"),
 		cachedKeys: f.NewGauge(prometheus.GaugeOpts{Name: "quipu_shard_proxy_cached_keys_count", Help: "Key ids in memory."}),
 		reads:      counter("reads_total", "Answers by the database that gave them.", "database", "role", "stale"),
@@ -128,4 +138,29 @@ func (m *metrics) forget(database string) {
 	for _, gauges := range []*prometheus.GaugeVec{m.healthy, m.lag, m.asOf, m.poolInUse, m.poolOpen, m.poolLimit, m.poolWaited} {
 		gauges.DeletePartialMatch(prometheus.Labels{"database": database})
 	}
+}
+
+// archiveMetrics are about what moves to cold storage and back.
+type archiveMetrics struct {
+	exported, commits, dropped, conservations *prometheus.CounterVec
+	frozenBefore, coldBefore                  *prometheus.GaugeVec
+}
+
+func (m *archiveMetrics) mark(resolution string, frozenBefore, coldBefore int64) {
+	m.frozenBefore.WithLabelValues(resolution).Set(float64(frozenBefore * 60))
+	m.coldBefore.WithLabelValues(resolution).Set(float64(coldBefore * 60))
+}
+
+func (m *archiveMetrics) compared(kind string, err error) {
+	m.commits.WithLabelValues(kind, outcomeOf(err)).Inc()
+	if errors.Is(err, mysql.ErrConservation) {
+		m.conservations.WithLabelValues(kind).Inc()
+	}
+}
+
+func outcomeOf(err error) string {
+	if err == nil {
+		return "ok"
+	}
+	return string(codeOf(err))
 }

@@ -3,9 +3,11 @@
 // database, and makes time partitions ahead of need.
 //
 //	Apply, Claim, import,
-//	steps of the roll-up ──► admission ──► primary (one at a time by role in the topology)
+//	steps of the roll-up,
+//	changes of the archive ► admission ──► primary (one at a time by role in the topology)
 //	Stats, Top, lookup ────► admission ──► replica within the lag bound → primary → replica beyond it, labelled stale
-//	Checkpoints ───────────► every database
+//	rows for the archive ──► admission ──► replica, if it has them frozen → primary
+//	Checkpoints, references ─────────────► every database
 //	                             ▲
 //	         prober: reads each database's checkpoints with hysteresis; unknown is not healthy
 //
@@ -104,6 +106,7 @@ type Proxy struct {
 	tide      tide
 
 	flushes, small, points, scans, rollups *class
+	archives, exports                      *class
 }
 
 // Room for calls that wait for a place in their class, a place.
@@ -111,6 +114,8 @@ const (
 	smallCalls      = 8  // heartbeats, claims, imports at a time
 	scanCalls       = 2  // rankings at a time: each keeps a core busy
 	rollupCalls     = 1  // steps of a roll-up at a time: they follow each other
+	archiveCalls    = 1  // changes of the archive at a time: they follow each other
+	exportCalls     = 2  // portions of rows for the archive at a time: each keeps a core busy
 	waitingAPlace   = 16 // calls that may wait for each place
 	spareConnection = 2  // for key ids and time partitions beside the transactions
 )
@@ -129,6 +134,9 @@ func New(cfg Config) (*Proxy, error) {
 		points:  newClass("point", cfg.ReadConnections, waitingAPlace, m),
 		scans:   newClass("scan", scanCalls, waitingAPlace, m),
 		rollups: newClass("rollup", rollupCalls, waitingAPlace, m),
+
+		archives: newClass("archive", archiveCalls, waitingAPlace, m),
+		exports:  newClass("export", exportCalls, waitingAPlace, m),
 	}, nil
 }
 

@@ -38,6 +38,7 @@ const (
 	CodeDeadline      Code = "deadline"               // 504: the time ran out; the outcome of a write is unknown
 	CodeTrimmed       Code = "trimmed"                // 410: the log no longer has this offset
 	CodeBeyondEnd     Code = "beyond_end"             // 409: the log does not have this offset yet
+	CodeConservation  Code = "conservation"           // 409: what would be dropped and what would replace it don't have the same sums
 	CodeSchema        Code = "schema"                 // 503: the database's schema is not one this build knows
 	CodeInternal      Code = "internal"               // 500
 )
@@ -70,7 +71,7 @@ func statusOf(code Code) int {
 		return http.StatusForbidden
 	case CodeNotFound, CodeUnknownType:
 		return http.StatusNotFound
-	case CodeConflict, CodeFenced, CodeOffsetMoved, CodeMisrouted, CodeBeyondEnd:
+	case CodeConflict, CodeFenced, CodeOffsetMoved, CodeMisrouted, CodeBeyondEnd, CodeConservation:
 		return http.StatusConflict
 	case CodeTrimmed:
 		return http.StatusGone

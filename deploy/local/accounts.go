@@ -17,7 +17,8 @@ type Account string
 
 // Every account may do what its work needs and nothing else.
 const (
-	// AccountApply adds counts and makes time partitions of the counts tables.
+	// AccountApply adds counts, makes and drops time partitions of the counts tables, and deletes what moved to cold storage, is
+	// released from what was brought back, or falls off a ranked list.
 	AccountApply Account = "quipu_apply"
 	// AccountRead answers queries.
 	AccountRead Account = "quipu_read"
@@ -44,15 +45,28 @@ func Accounts() []Account {
 	return slices.Sorted(maps.Keys(grants()))
 }
 
-// grants is what each account may do, in the words that follow GRANT.
+// shrinkingTables are those of which AccountApply deletes rows.
+func shrinkingTables() []string {
+	return []string{
+		"ranked_counts", "ranked_bounds", "ranked_grown",
+		"late_minute_counts", "late_hour_counts", "late_day_counts", "restored_minute_counts", "restored_hour_counts", "restored_day_counts",
+		"restored_ranges", "archive_manifest", "archive_intents",
+	}
+}
+
+// grants is what each account may do, in the words that follow GRANT. Rights on a table that a later migration makes need CREATE beside them.
 func grants() map[Account][]string {
+	apply := []string{
+		"SELECT, INSERT, UPDATE ON `quipu`.*",
+		"ALTER, CREATE, DROP ON `quipu`.`minute_counts`",
+		"ALTER, CREATE, DROP ON `quipu`.`hour_counts`",
+		"ALTER, CREATE, DROP ON `quipu`.`day_counts`",
+	}
+	for _, table := range shrinkingTables() {
+		apply = append(apply, "CREATE, DELETE ON `quipu`.`"+table+"`")
+	}
 	return map[Account][]string{
-		AccountApply: {
-			"SELECT, INSERT, UPDATE ON `quipu`.*",
-			"ALTER, CREATE, DROP ON `quipu`.`minute_counts`",
-			"ALTER, CREATE, DROP ON `quipu`.`hour_counts`",
-			"ALTER, CREATE, DROP ON `quipu`.`day_counts`",
-		},
+		AccountApply:   apply,
 		AccountRead:    {"SELECT ON `quipu`.*"},
 		AccountAnalyst: {"SELECT, SHOW VIEW ON `analytics`.*"},
 		AccountMigrate: {

@@ -6,12 +6,25 @@
 CREATE DATABASE IF NOT EXISTS `quipu` CHARACTER SET utf8mb4 COLLATE utf8mb4_bin;
 CREATE DATABASE IF NOT EXISTS `analytics` CHARACTER SET utf8mb4 COLLATE utf8mb4_bin;
 
--- Adds counts, and makes time partitions of the counts tables.
+-- Adds counts, makes and drops time partitions of the counts tables, and deletes what moved to cold storage or is released from what was
+-- brought back. On an existing cluster run the lines with DELETE before the migration to version 6.
 CREATE OR REPLACE USER 'quipu_apply'@'%' IDENTIFIED BY '@apply@';
 GRANT SELECT, INSERT, UPDATE ON `quipu`.* TO 'quipu_apply'@'%';
 GRANT ALTER, CREATE, DROP ON `quipu`.`minute_counts` TO 'quipu_apply'@'%';
 GRANT ALTER, CREATE, DROP ON `quipu`.`hour_counts` TO 'quipu_apply'@'%';
 GRANT ALTER, CREATE, DROP ON `quipu`.`day_counts` TO 'quipu_apply'@'%';
+GRANT CREATE, DELETE ON `quipu`.`ranked_counts` TO 'quipu_apply'@'%';
+GRANT CREATE, DELETE ON `quipu`.`ranked_bounds` TO 'quipu_apply'@'%';
+GRANT CREATE, DELETE ON `quipu`.`ranked_grown` TO 'quipu_apply'@'%';
+GRANT CREATE, DELETE ON `quipu`.`late_minute_counts` TO 'quipu_apply'@'%';
+GRANT CREATE, DELETE ON `quipu`.`late_hour_counts` TO 'quipu_apply'@'%';
+GRANT CREATE, DELETE ON `quipu`.`late_day_counts` TO 'quipu_apply'@'%';
+GRANT CREATE, DELETE ON `quipu`.`restored_minute_counts` TO 'quipu_apply'@'%';
+GRANT CREATE, DELETE ON `quipu`.`restored_hour_counts` TO 'quipu_apply'@'%';
+GRANT CREATE, DELETE ON `quipu`.`restored_day_counts` TO 'quipu_apply'@'%';
+GRANT CREATE, DELETE ON `quipu`.`restored_ranges` TO 'quipu_apply'@'%';
+GRANT CREATE, DELETE ON `quipu`.`archive_manifest` TO 'quipu_apply'@'%';
+GRANT CREATE, DELETE ON `quipu`.`archive_intents` TO 'quipu_apply'@'%';
 
 -- Answers questions.
 CREATE OR REPLACE USER 'quipu_read'@'%' IDENTIFIED BY '@read@';

@@ -1,12 +1,10 @@
--- Refuses, by violating a check, while something is in cold storage or late: going back would forget it.
+-- Refuses while something is frozen, late or in cold storage: going back would forget it. The refusal changes nothing.
 
-CREATE TABLE archive_is_in_use (
-  resolution VARCHAR(8) NOT NULL,
-  CONSTRAINT nothing_may_be_archived_before_going_back CHECK (resolution = '')
-) ENGINE=InnoDB;
-INSERT INTO archive_is_in_use (resolution) SELECT resolution FROM archive_marks WHERE frozen_before > '1970-01-01';
-DROP TABLE archive_is_in_use;
+INSERT INTO archive_marks (resolution, frozen_before, cold_before)
+SELECT 'gone', '1970-01-01', '1970-01-01' FROM archive_marks
+WHERE frozen_before > '1970-01-01' OR EXISTS (SELECT 1 FROM archive_manifest) LIMIT 1;
 
+DROP TABLE archive_marks;
 DROP TABLE archive_intents;
 DROP TABLE archive_manifest;
 DROP TABLE restored_day_counts;
@@ -16,7 +14,6 @@ DROP TABLE restored_ranges;
 DROP TABLE late_day_counts;
 DROP TABLE late_hour_counts;
 DROP TABLE late_minute_counts;
-DROP TABLE archive_marks;
 
 CREATE TABLE archive_manifest (
   id              BIGINT UNSIGNED   NOT NULL AUTO_INCREMENT,

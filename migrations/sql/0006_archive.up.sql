@@ -1,21 +1,6 @@
 -- Cold storage: how far detail has left the tables, what late events add to it since, which objects hold it, and what was brought back.
 -- docs/archive.md tells the protocol.
 
-CREATE TABLE archive_marks (
-  resolution    VARCHAR(8)   NOT NULL,
-  frozen_before DATETIME     NOT NULL COMMENT 'UTC; rows of this resolution that start before it never change again, additions go to the late table',
-  cold_before   DATETIME     NOT NULL COMMENT 'UTC, at most frozen_before; rows that start before it are read from cold storage',
-  late_round    INT UNSIGNED NOT NULL DEFAULT 1 COMMENT 'in which rows are added to the late table; those of earlier rounds never change again',
-  version       BIGINT UNSIGNED NOT NULL DEFAULT 0 COMMENT 'grows whenever restored_ranges change',
-  PRIMARY KEY (resolution),
-  CONSTRAINT archive_marks_resolution CHECK (resolution IN ('minute', 'hour', 'day')),
-  CONSTRAINT archive_marks_order CHECK (cold_before <= frozen_before)
-) ENGINE=InnoDB DEFAULT CHARACTER SET utf8mb4 /*M! COLLATE utf8mb4_nopad_bin */ /*!80000 COLLATE utf8mb4_0900_bin */
-  COMMENT='Where each resolution is to be read: cold storage before cold_before, its table from there on, the late table besides.';
-
-INSERT INTO archive_marks (resolution, frozen_before, cold_before)
-VALUES ('minute', '1970-01-01', '1970-01-01'), ('hour', '1970-01-01', '1970-01-01'), ('day', '1970-01-01', '1970-01-01');
-
 CREATE TABLE late_minute_counts (
   key_id        BIGINT UNSIGNED   NOT NULL,
   event_type_id SMALLINT UNSIGNED NOT NULL,
@@ -149,3 +134,23 @@ CREATE TABLE archive_intents (
   PRIMARY KEY (object)
 ) ENGINE=InnoDB
   COMMENT='Objects that are about to be written. An object that is neither here nor in a manifest is an orphan.';
+
+-- Last, and at once with its rows: roles that find the marks rely on all the rest.
+
+CREATE TABLE archive_marks_to_be (
+  resolution    VARCHAR(8)   NOT NULL,
+  frozen_before DATETIME     NOT NULL COMMENT 'UTC; rows of this resolution that start before it never change again, additions go to the late table',
+  cold_before   DATETIME     NOT NULL COMMENT 'UTC, at most frozen_before; rows that start before it are read from cold storage',
+  late_round    INT UNSIGNED NOT NULL DEFAULT 1 COMMENT 'in which rows are added to the late table; those of earlier rounds never change again',
+  version       BIGINT UNSIGNED NOT NULL DEFAULT 0 COMMENT 'grows whenever restored_ranges change',
+  PRIMARY KEY (resolution),
+  CONSTRAINT going_back_would_forget_what_is_archived CHECK (resolution <> 'gone'),
+  CONSTRAINT archive_marks_resolution CHECK (resolution IN ('minute', 'hour', 'day')),
+  CONSTRAINT archive_marks_order CHECK (cold_before <= frozen_before)
+) ENGINE=InnoDB DEFAULT CHARACTER SET utf8mb4 /*M! COLLATE utf8mb4_nopad_bin */ /*!80000 COLLATE utf8mb4_0900_bin */
+  COMMENT='Where each resolution is to be read: cold storage before cold_before, its table from there on, the late table besides.';
+
+INSERT INTO archive_marks_to_be (resolution, frozen_before, cold_before)
+VALUES ('minute', '1970-01-01', '1970-01-01'), ('hour', '1970-01-01', '1970-01-01'), ('day', '1970-01-01', '1970-01-01');
+
+RENAME TABLE archive_marks_to_be TO archive_marks;

@@ -1,0 +1,5 @@
+//go:build !soak
+
+package lifetime_test
+
+const sequences = 24
