@@ -97,7 +97,7 @@ func (t *transaction) affected(ctx context.Context, statement string) (int64, er
 }
 
 // pruneGrown looks at some of the lists that have grown. With a mark away no Apply that has added a member is under way, nor comes another one
-// before the commit.
+// before the commit. Lists that needn't be pruned are no action of their own: late events may mark lists all the time.
 func (t *transaction) pruneGrown(ctx context.Context, keep int) (RollupStep, error) {
 	var done RollupStep
 	grown, err := t.readGrown(ctx)
@@ -112,13 +112,18 @@ func (t *transaction) pruneGrown(ctx context.Context, keep int) (RollupStep, err
 		if err != nil {
 			return done, err
 		}
-		done.Action, done.Resolution, done.Start, done.Rows = RollupPruned, resolutionNames[l.resolution], l.start, done.Rows+n
+		if done.Rows += n; n > 0 {
+			done.Action, done.Resolution, done.Start = RollupPruned, resolutionNames[l.resolution], l.start
+		}
 		if n == prunedAStep { // there may be more
 			return done, t.markGrown(ctx, []list{l})
 		}
 		if done.Rows >= prunedAStep {
 			break
 		}
+	}
+	if len(grown) == lookedAtAStep {
+		done.Action = RollupPruned
 	}
 	return done, nil
 }

@@ -155,7 +155,7 @@ func TestRollupAgainstModel(t *testing.T) {
 		n := func(limit int) int { return rapid.IntRange(0, limit-1).Draw(rt, "n") }
 		m := &rollupRun{b: b, t: rt, l: b.newLedger(t, 3), n: n, ranks: ranks}
 		m.l.kind = fmt.Sprint("kind-", sequence) // a ranking is of all keys of a type
-		for i := range 8 {
+		for i := range 12 {
 			m.keys = append(m.keys, fmt.Sprintf("s%d-k%d", sequence, i))
 		}
 		m.claim()
@@ -263,7 +263,7 @@ func (m *rollupRun) read() {
 	from, to, step := question(m.n, m.around())
 	keys := m.keys
 	if m.n(2) == 0 {
-		keys = m.keys[m.n(8):][:1]
+		keys = m.keys[m.n(len(m.keys)):][:1]
 	}
 	m.must(m.l.check(context.Background(), m.b.read, keys, from, to, step))
 	m.must(m.ranks.check(context.Background(), m.b.read, rankingQuestion(m.n, m.l.kind, m.around()), m.l))

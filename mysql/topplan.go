@@ -1,6 +1,9 @@
 package mysql
 
-import "fmt"
+import (
+	"fmt"
+	"time"
+)
 
 // topMarks say what a ranking can be made of, in minutes since 1970.
 type topMarks struct {
@@ -41,8 +44,8 @@ func planTop(from, to, maxScanned int64, m topMarks) ([]segment, error) {
 		scanned += s.to - s.from
 	}
 	if scanned > maxScanned {
-		return nil, &UnrankedError{Reason: fmt.Sprintf("%d minutes of the range are outside of whole hours and days that have ranked lists (hours from %s to %s), at most %d can be scanned",
-			scanned, timeOf(m.hourLists), timeOf(m.hour), maxScanned)}
+		return nil, &UnrankedError{Reason: fmt.Sprintf("%d minutes of the range lie outside of the hours and days that are ranked (hours before %s just now), at most %d can be",
+			scanned, timeOf(m.hour), maxScanned)}
 	}
 	return plan, nil
 }
@@ -70,18 +73,18 @@ func startOf(minute, unit int64) int64 { return minute / unit * unit }
 
 func endOf(minute, unit int64) int64 { return startOf(minute+unit-1, unit) }
 
-func timeOf(minute int64) string { return string(appendTime(nil, minute)) }
+func timeOf(minute int64) string { return time.Unix(minute*60, 0).UTC().Format(time.RFC3339) }
 
-// nearTop finds a range that can be ranked near one that can't: with one end or both on an hour or a day, or without what lies before the lists
-// or after the watermark.
+// nearTop finds a range that can be ranked near one that can't: with one end or both on an hour or a day, without what lies before the lists
+// or after the watermark, or just as long as can be scanned.
 func nearTop(from, to, maxScanned int64, m topMarks) (int64, int64) {
 	froms, tos := []int64{from}, []int64{to}
 	for _, unit := range []int64{perHour.minutes, perDay.minutes} {
 		froms = append(froms, startOf(from, unit), endOf(from, unit))
 		tos = append(tos, endOf(to, unit), startOf(to, unit))
 	}
-	froms = append(froms, max(from, m.hourLists), max(from, endOf(m.hourLists, perDay.minutes)), max(from, m.dayLists))
-	tos = append(tos, min(to, m.hour), min(to, m.day))
+	froms = append(froms, max(from, m.hourLists), max(from, endOf(m.hourLists, perDay.minutes)), max(from, m.dayLists), max(from, to-maxScanned))
+	tos = append(tos, min(to, m.hour), min(to, m.day), min(to, from+maxScanned))
 	bestFrom, bestTo, least := int64(0), int64(0), int64(-1)
 	for _, f := range froms {
 		for _, t := range tos {

@@ -75,7 +75,7 @@ func (r *Roller) lead(ctx context.Context, shard string, limit int64) error {
 	}
 	r.metrics.leads(shard, true)
 	defer r.metrics.leads(shard, false)
-	request := &wire.RollupRequest{Epoch: claimed.Epoch, Owner: r.cfg.Owner, Until: limit, ChunkRows: r.cfg.ChunkRows}
+	request := &wire.RollupRequest{Epoch: claimed.Epoch, Owner: r.cfg.Owner, Until: limit, ChunkRows: r.cfg.ChunkRows, Ranked: r.cfg.Ranked}
 	for {
 		begun := r.cfg.Now()
 		var done wire.RollupStep
