@@ -117,7 +117,7 @@ func TestSamples(t *testing.T) {
 }
 
 func TestEveryPartitionIsProbedAndLiesInAShard(t *testing.T) {
-	p := newProbes(&bench{})
+	p := newProbes(&bench{}, "probe")
 	defer p.client.Close()
 	for at, key := range p.keys {
 		if key == "" {
@@ -130,7 +130,7 @@ func TestEveryPartitionIsProbedAndLiesInAShard(t *testing.T) {
 }
 
 func TestProbesAreTakenOnce(t *testing.T) {
-	p := newProbes(&bench{})
+	p := newProbes(&bench{}, "probe")
 	defer p.client.Close()
 	begin := time.Now()
 	p.sent[3] = []time.Time{begin, begin.Add(time.Millisecond)}

@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -23,45 +24,118 @@ const (
 )
 
 // measureFreshness takes freshness_p99_ms: under half of the highest load, single events are posted to every partition, and the time is
-// taken from sending each until a reader's answer holds it.
+// taken from sending each until a reader's answer holds it. The load is of keys that are known, as most of those of a service that has run
+// for a while are: those of the ingest load. It runs for some seconds before the first probe.
 func measureFreshness(ctx context.Context, b *bench) error {
-	rate := defaultRate / 2.0
-	if b.ingested > 0 {
-		rate = b.ingested / 2
+	if b.ingested == 0 {
+		if err := b.makeKeysKnown(ctx); err != nil {
+			return err
+		}
 	}
-	length := either(b, 30*time.Second, 5*time.Second)
-	source, err := load.NewGenerator(load.GeneratorConfig{
-		Type: typeIngest, Exponent: exponent, Duplicates: duplicates, MaxValue: maxValue, Prefix: b.run + "f-", Run: b.run + "f",
-	})
+	f := freshness{
+		name: "freshness", rate: b.halfLoad(), keys: b.run + "-", seed: 2,
+		lead: either(b, 10*time.Second, 2*time.Second), length: either(b, 30*time.Second, 5*time.Second),
+	}
+	found, err := b.timeProbes(ctx, f)
 	if err != nil {
 		return err
 	}
-	p := newProbes(b)
+	b.results.add(figure{
+		Name: "freshness_p99_ms", Value: ms(found.Percentile(99)), Unit: "ms", Target: atLeast(2000), AtMost: true,
+		Note: fmt.Sprintf("from send to readable at %.0f events/s of known keys, after %.0f s of that; %d probes over %d partitions, p50 %.0f ms, longest %.0f ms",
+			f.rate, f.lead.Seconds(), found.Count(), partitions, ms(found.Percentile(50)), ms(found.Max())),
+	})
+	return nil
+}
+
+// measureCold takes freshness_cold_p99_ms: the same from the very start of a load whose million keys no shard has seen.
+func measureCold(ctx context.Context, b *bench) error {
+	f := freshness{name: "freshness_cold", rate: b.halfLoad(), keys: b.run + "c-", seed: 3, length: either(b, 30*time.Second, 5*time.Second)}
+	found, err := b.timeProbes(ctx, f)
+	if err != nil {
+		return err
+	}
+	b.results.value("freshness_cold_p99_ms", ms(found.Percentile(99)), "ms", fmt.Sprintf(
+		"the same from the start of a load whose keys no shard has seen, at %.0f events/s; p50 %.0f ms, longest %.0f ms",
+		f.rate, ms(found.Percentile(50)), ms(found.Max())))
+	return nil
+}
+
+// halfLoad is half of the highest rate, as measured in this run.
+func (b *bench) halfLoad() float64 { return cmp.Or(b.options.rate, b.ingested/2, defaultRate/2) }
+
+// makeKeysKnown sends what the ingest load would have.
+func (b *bench) makeKeysKnown(ctx context.Context) error {
+	source, err := ingestLoad(b)
+	if err != nil {
+		return err
+	}
+	verifier, err := b.verifier()
+	if err != nil {
+		return err
+	}
+	defer verifier.Close()
+	summary, err := b.load(ctx, load.Config{Connections: b.options.connections, Duration: either(b, 30*time.Second, 3*time.Second)}, source)
+	if err != nil {
+		return err
+	}
+	_, err = verifier.CatchUp(ctx, source.Keys(), summary.LastAck)
+	return err
+}
+
+// freshness is one load with probes.
+type freshness struct {
+	name         string
+	rate         float64
+	keys         string // prefix
+	seed         uint64
+	lead, length time.Duration // of the load, before and while it is probed
+}
+
+func (b *bench) timeProbes(ctx context.Context, f freshness) (*latency.Snapshot, error) {
+	source, err := load.NewGenerator(load.GeneratorConfig{
+		Type: typeIngest, Keys: ingestKeys(b), Exponent: exponent, Duplicates: duplicates, MaxValue: maxValue, Prefix: f.keys, Run: b.run + f.name, Seed: f.seed,
+	})
+	if err != nil {
+		return nil, err
+	}
+	p := newProbes(b, f.name)
 	defer p.client.Close()
 	group, probing := errgroup.WithContext(ctx)
 	group.Go(func() error {
-		_, err := b.load(probing, load.Config{Rate: rate, Duration: length}, source)
+		_, err := b.load(probing, load.Config{Rate: f.rate, Duration: f.lead + f.length}, source)
 		return err
 	})
-	group.Go(func() error { return p.send(probing, length-time.Second) })
-	group.Go(func() error { return p.ask(probing, length+time.Minute) })
-	if err := group.Wait(); err != nil {
-		return err
+	group.Go(func() error {
+		if err := pause(probing, f.lead); err != nil {
+			return err
+		}
+		group.Go(func() error { return p.ask(probing, f.length+time.Minute) })
+		return b.profiled(probing, f.name, f.length, func(probing context.Context) error {
+			return b.brokenDown(probing, f.name, func() error { return p.send(probing, f.length-time.Second) })
+		})
+	})
+	err = group.Wait()
+	return p.fresh.Snapshot(), err
+}
+
+// pause waits.
+func pause(ctx context.Context, d time.Duration) error {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
 	}
-	s := p.fresh.Snapshot()
-	b.results.add(figure{
-		Name: "freshness_p99_ms", Value: ms(s.Percentile(99)), Unit: "ms", Target: atLeast(2000), AtMost: true,
-		Note: fmt.Sprintf("from send to readable, %d probes over %d partitions at %.0f events/s; p50 %.0f ms, longest %.0f ms",
-			s.Count(), partitions, rate, ms(s.Percentile(50)), ms(s.Max())),
-	})
-	return nil
 }
 
 // probes are the events whose way is timed: one key a partition.
 type probes struct {
 	client         *wire.Client
 	ingest, reader string
-	run            string
+	run, name      string
 	keys           [partitions]string
 	fresh          latency.Histogram
 
@@ -71,10 +145,10 @@ type probes struct {
 	ended bool // no more are sent
 }
 
-func newProbes(b *bench) *probes {
-	p := &probes{client: wire.NewClient(wire.ClientConfig{}), ingest: b.is.URLs["ingest"], reader: b.is.URLs["reader"], run: b.run}
+func newProbes(b *bench, name string) *probes {
+	p := &probes{client: wire.NewClient(wire.ClientConfig{}), ingest: b.is.URLs["ingest"], reader: b.is.URLs["reader"], run: b.run + name, name: name}
 	for i, found := 0, 0; found < partitions; i++ {
-		key := fmt.Sprintf("probe-%d", i)
+		key := fmt.Sprintf("%s-%d", name, i)
 		if at := cluster.Partition(typeProbe, key, partitions); p.keys[at] == "" {
 			p.keys[at] = key
 			found++

@@ -18,10 +18,7 @@ const (
 // measureIngest takes ingest_events_per_second: JSON over HTTP in batches of 1,000 with unique ids and values, flat out for a minute, keys
 // by Zipf's law. The clock runs from the first event until the last one can be read. Duplicates are sent and not counted in the figure.
 func measureIngest(ctx context.Context, b *bench) error {
-	source, err := load.NewGenerator(load.GeneratorConfig{
-		Type: typeIngest, Keys: either(b, 1_000_000, 100_000), Exponent: exponent, Duplicates: duplicates, MaxValue: maxValue,
-		Prefix: b.run + "-", Run: b.run, Seed: 1,
-	})
+	source, err := ingestLoad(b)
 	if err != nil {
 		return err
 	}
@@ -69,6 +66,15 @@ func measureIngest(ctx context.Context, b *bench) error {
 	b.tellCPU(before, after, distinct, elapsed)
 	return nil
 }
+
+// ingestLoad is the source of the load that the rates are measured with.
+func ingestLoad(b *bench) (*load.Generator, error) {
+	return load.NewGenerator(load.GeneratorConfig{
+		Type: typeIngest, Keys: ingestKeys(b), Exponent: exponent, Duplicates: duplicates, MaxValue: maxValue, Prefix: b.run + "-", Run: b.run, Seed: 1,
+	})
+}
+
+func ingestKeys(b *bench) int { return either(b, 1_000_000, 100_000) }
 
 // measureSingle takes single_posts_per_second: one event a request, 256 connections, flat out.
 func measureSingle(ctx context.Context, b *bench) error {

@@ -34,6 +34,7 @@ type options struct {
 
 	connections int // of the ingest load
 	profiles    string
+	rate        float64 // of the freshness load; 0: half of what ingest measured
 }
 
 // measure is one thing that is measured. They run in this order, on one cluster.
@@ -49,6 +50,7 @@ func measures() []measure {
 		{"upsert", measureUpsert},
 		{"single", measureSingle},
 		{"freshness", measureFreshness},
+		{"cold", measureCold},
 		{"reads", measureReads},
 		{"total", measureTotal},
 	}
@@ -100,6 +102,7 @@ func parse(args []string) (options, error) {
 		return nil
 	})
 	f.IntVar(&o.connections, "connections", 32, "connections of the ingest load")
+	f.Float64Var(&o.rate, "rate", 0, "events a second of the freshness load; 0: half of what ingest measured in this run")
 	f.StringVar(&o.profiles, "profiles", "", "folder for CPU profiles of every role under the loads")
 	f.BoolVar(&o.verbose, "v", false, "tell what the launcher does, and progress each second")
 	if err := f.Parse(args); err != nil {

@@ -94,6 +94,26 @@ type Rollup struct {
 	Ranked    int           `yaml:"ranked_keys" range:"10..10000"`
 }
 
+// Retention says how long the shards keep counts; 0 is for ever.
+type Retention struct {
+	Minutes time.Duration `yaml:"minutes" range:"0s..36500d"`
+	Hours   time.Duration `yaml:"hours" range:"0s..36500d"`
+	Days    time.Duration `yaml:"days" range:"0s..36500d"`
+}
+
+// Archive configures cold storage.
+type Archive struct {
+	URL            string        `yaml:"url"`
+	FileRows       int           `yaml:"file_rows" range:"1000..10000000"`
+	PartitionGroup int           `yaml:"partition_group" range:"1..65536"`
+	Interval       time.Duration `yaml:"interval" range:"100ms..1d"`
+	Settle         time.Duration `yaml:"settle" range:"0s..30d"`
+	LateInterval   time.Duration `yaml:"late_interval" range:"1s..365d"`
+	DropDelay      time.Duration `yaml:"drop_delay" range:"0s..30d"`
+	DeleteGrace    time.Duration `yaml:"delete_grace" range:"1m..3650d"`
+	MaxFilesPerDay int           `yaml:"max_files_per_day" range:"2..1000"`
+}
+
 // Migrate configures quipu migrate.
 type Migrate struct {
 	LockTimeout time.Duration `yaml:"lock_timeout" range:"1s..1h"`

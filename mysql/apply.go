@@ -105,7 +105,9 @@ func (p *Primary) applyRows(ctx context.Context, r *ApplyRequest) error {
 	if err != nil {
 		return err
 	}
+	resolving := time.Now()
 	cells, err := p.resolve(ctx, g, r.Partition, r.Rows)
+	p.metrics.resolveSeconds.Observe(time.Since(resolving).Seconds())
 	if err != nil {
 		return err
 	}

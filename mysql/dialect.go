@@ -14,6 +14,8 @@ type dialect interface {
 	session(s sessionSettings) []string
 	// limit wraps the statement that a SELECT makes, so that the server ends it after d. The SELECT stands without its keyword.
 	limit(d time.Duration, selected string) string
+	// returning tells whether INSERT … RETURNING answers with what was inserted.
+	returning() bool
 	// replicaStatus is the statement that tells how a replica is doing.
 	replicaStatus() string
 	// replicaColumns names the columns of replicaStatus.
@@ -75,6 +77,8 @@ func (mariadb) limit(d time.Duration, selected string) string {
 	return "SET STATEMENT max_statement_time=" + seconds(d) + " FOR SELECT " + selected
 }
 
+func (mariadb) returning() bool { return true }
+
 func (mariadb) replicaStatus() string { return "SHOW REPLICA STATUS" }
 
 func (mariadb) replicaColumns() replicaColumns {
@@ -98,6 +102,8 @@ func (mysql8) session(s sessionSettings) []string {
 func (mysql8) limit(d time.Duration, selected string) string {
 	return "SELECT /*+ MAX_EXECUTION_TIME(" + strconv.FormatInt(max(1, d.Milliseconds()), 10) + ") */ " + selected
 }
+
+func (mysql8) returning() bool { return false }
 
 func (mysql8) replicaStatus() string { return "SHOW REPLICA STATUS" }
 

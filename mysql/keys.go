@@ -5,6 +5,7 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"unicode/utf8"
 
@@ -40,7 +41,7 @@ func (p *Primary) resolve(ctx context.Context, g *generation, partition int, row
 			return nil, err
 		}
 		cells[i].kind, cells[i].row = kind, &rows[i]
-		if id, ok := g.keys.Get(keyName{int32(partition), rows[i].Key}); ok {
+		if id, ok := g.keys.get(partition, rows[i].Key); ok {
 			cells[i].key = id
 		} else {
 			unknown[rows[i].Key] = append(unknown[rows[i].Key], i)
@@ -58,8 +59,9 @@ func (p *Primary) resolve(ctx context.Context, g *generation, partition int, row
 		}
 		names = append(names, name)
 	}
+	slices.Sort(names) // neighbours in the index, and one order for all who make keys
 	found := func(name string, id uint64) {
-		g.keys.Add(keyName{int32(partition), name}, id)
+		g.keys.add(partition, name, id)
 		for _, i := range unknown[name] {
 			cells[i].key = id
 		}
@@ -91,16 +93,31 @@ func (d *DB) ensureKeys(ctx context.Context, partition int, names []string, foun
 	if err != nil || len(missing) == 0 {
 		return err
 	}
-	args := make([]any, 0, 2*len(missing))
-	for _, name := range missing {
-		args = append(args, partition, name)
-	}
-	insert := "INSERT IGNORE INTO counted_keys (partition_id, name) VALUES " + repeated("(?, ?)", len(missing))
-	if _, err := d.sql.ExecContext(ctx, insert, args...); err != nil {
-		return fmt.Errorf("make key ids: %w", meaning(err))
+	if missing, err = d.insertKeys(ctx, partition, missing, found); err != nil || len(missing) == 0 {
+		return err
 	}
 	_, err = d.selectKeys(ctx, partition, missing, found)
 	return err
+}
+
+// insertKeys makes keys and tells their ids, where the server tells those of what it inserts. It returns the names whose id it can't tell.
+func (d *DB) insertKeys(ctx context.Context, partition int, names []string, found func(string, uint64)) ([]string, error) {
+	args := make([]any, 0, 2*len(names))
+	for _, name := range names {
+		args = append(args, partition, name)
+	}
+	insert := "INSERT IGNORE INTO counted_keys (partition_id, name) VALUES " + repeated("(?, ?)", len(names))
+	if !(*d.dialect.Load()).returning() {
+		if _, err := d.sql.ExecContext(ctx, insert, args...); err != nil {
+			return nil, fmt.Errorf("make key ids: %w", meaning(err))
+		}
+		return names, nil
+	}
+	left, err := d.idsOf(ctx, insert+" RETURNING id, name", args, names, found)
+	if err != nil {
+		return nil, fmt.Errorf("make key ids: %w", err)
+	}
+	return left, nil
 }
 
 // selectKeys tells the ids of the names that have one and returns the others.
@@ -110,9 +127,18 @@ func (d *DB) selectKeys(ctx context.Context, partition int, names []string, foun
 	for _, name := range names {
 		args = append(args, name)
 	}
-	rows, err := d.sql.QueryContext(ctx, "SELECT id, name FROM counted_keys WHERE partition_id = ? AND name IN ("+repeated("?", len(names))+")", args...)
+	missing, err := d.idsOf(ctx, "SELECT id, name FROM counted_keys WHERE partition_id = ? AND name IN ("+repeated("?", len(names))+")", args, names, found)
 	if err != nil {
-		return nil, fmt.Errorf("read key ids: %w", meaning(err))
+		return nil, fmt.Errorf("read key ids: %w", err)
+	}
+	return missing, nil
+}
+
+// idsOf runs a statement that answers with ids and names, and returns those of names that it did not name.
+func (d *DB) idsOf(ctx context.Context, statement string, args []any, names []string, found func(string, uint64)) ([]string, error) {
+	rows, err := d.sql.QueryContext(ctx, statement, args...)
+	if err != nil {
+		return nil, meaning(err)
 	}
 	defer rows.Close()
 	known := make(map[string]bool, len(names))
@@ -120,13 +146,13 @@ func (d *DB) selectKeys(ctx context.Context, partition int, names []string, foun
 		var id uint64
 		var name string
 		if err := rows.Scan(&id, &name); err != nil {
-			return nil, fmt.Errorf("read key ids: %w", meaning(err))
+			return nil, meaning(err)
 		}
 		known[name] = true
 		found(name, id)
 	}
 	if err := rows.Err(); err != nil {
-		return nil, fmt.Errorf("read key ids: %w", meaning(err))
+		return nil, meaning(err)
 	}
 	var missing []string
 	for _, name := range names {

@@ -12,6 +12,7 @@ type metrics struct {
 	termChanges            prometheus.Counter
 	timePartitions         prometheus.Counter
 	minuteRows, coarseRows prometheus.Counter
+	resolveSeconds         prometheus.Histogram
 	lateRows               prometheus.Counter
 	applySeconds           prometheus.Histogram
 }
@@ -28,7 +29,11 @@ func newMetrics(r prometheus.Registerer) (*metrics, error) {
 		timePartitions: counter("time_partitions_made_total", "Time partitions added to the counts tables."),
 		minuteRows:     counter("minute_rows_total", "Rows applied to minute_counts."),
 		coarseRows:     counter("coarse_rows_total", "Rows applied to hour_counts and day_counts, for minutes before their watermarks."),
-		lateRows:       counter("late_rows_total", "Rows applied to the late tables, for minutes that were frozen there already."),
+		resolveSeconds: prometheus.NewHistogram(prometheus.HistogramOpts{
+			Name: "quipu_mysql_resolve_keys_seconds", Help: "Time to find or make the key ids of an Apply that has rows.",
+			Buckets: prometheus.ExponentialBuckets(0.0001, 3, 12),
+		}),
+		lateRows: counter("late_rows_total", "Rows applied to the late tables, for minutes that were frozen there already."),
 		applySeconds: prometheus.NewHistogram(prometheus.HistogramOpts{
 			Name: "quipu_mysql_apply_transaction_seconds", Help: "Duration of the transactions of Apply that have rows.",
 			Buckets: prometheus.ExponentialBuckets(0.002, 2, 13),
@@ -41,6 +46,9 @@ func newMetrics(r prometheus.Registerer) (*metrics, error) {
 		if err := registerOrReuse(r, c); err != nil {
 			return nil, err
 		}
+	}
+	if err := registerOrReuse(r, &m.resolveSeconds); err != nil {
+		return nil, err
 	}
 	return m, registerOrReuse(r, &m.applySeconds)
 }

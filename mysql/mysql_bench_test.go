@@ -145,7 +145,7 @@ func BenchmarkNewKeys(b *testing.B) {
 	for b.Loop() {
 		batch := make([]event.Row, keys)
 		for i := range batch {
-			batch[i] = counted(fmt.Sprintf("key-%d-%d", next, i), minute(12, 0), 1)
+			batch[i] = counted(fmt.Sprintf("key-%d", rand.IntN(1_000_000_000)), minute(12, 0), 1)
 		}
 		if err := run.primary.Apply(b.Context(), request(epoch, next, next+1, batch...)); err != nil {
 			b.Fatal(err)

@@ -9,7 +9,6 @@ import (
 	"sync/atomic"
 	"time"
 
-	lru "github.com/hashicorp/golang-lru/v2"
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/quipudb/quipu/event"
@@ -23,7 +22,7 @@ type PrimaryConfig struct {
 
 	// EventTypes tells what is known of a type that the shard meets for the first time. Optional.
 	EventTypes func() map[string]event.Type
-	CachedKeys int // ids of keys kept in memory, about 200 bytes each; 1,000,000
+	CachedKeys int // ids of keys kept in memory, about 40 bytes each; 1,000,000
 
 	Logger     *slog.Logger          // optional
 	Registerer prometheus.Registerer // optional
@@ -65,17 +64,11 @@ func NewPrimary(cfg PrimaryConfig) (*Primary, error) {
 // DB returns the pool.
 func (p *Primary) DB() *DB { return p.db }
 
-// keyName is what a key id belongs to: the same name in two partitions is two keys.
-type keyName struct {
-	partition int32
-	name      string
-}
-
 // generation is what was learnt from the database under one term. Under another term the same id may mean another key, so
 // a generation is dropped whole.
 type generation struct {
 	term uint64
-	keys *lru.Cache[keyName, uint64]
+	keys *keyCache
 
 	mu    sync.Mutex
 	types map[string]uint16
@@ -98,11 +91,7 @@ func (p *Primary) generation(ctx context.Context) (*generation, error) {
 		return nil, fmt.Errorf("database %s holds shard %s of cluster %s, not %s of %s: %w",
 			p.db.cfg.ID, state.ShardID, state.ClusterID, p.cfg.ShardID, p.cfg.ClusterID, ErrForeign)
 	}
-	keys, err := lru.New[keyName, uint64](p.cfg.CachedKeys)
-	if err != nil {
-		return nil, fmt.Errorf("make key cache: %w", err)
-	}
-	g := &generation{term: state.Term, keys: keys, types: map[string]uint16{}}
+	g := &generation{term: state.Term, keys: newKeyCache(p.cfg.CachedKeys), types: map[string]uint16{}}
 	if !p.current.CompareAndSwap(nil, g) {
 		if other := p.current.Load(); other != nil {
 			return other, nil
@@ -122,7 +111,7 @@ func (p *Primary) drop(g *generation) {
 // CachedKeys returns how many key ids are in memory.
 func (p *Primary) CachedKeys() int {
 	if g := p.current.Load(); g != nil {
-		return g.keys.Len()
+		return g.keys.len()
 	}
 	return 0
 }

@@ -22,15 +22,15 @@ type ledger struct {
 	mu      sync.Mutex // guards all below
 	events  []event.Event
 	asOf    int64
-	onAsk   func(*ledger)           // called with mu held before each question
-	fail    error                   // every question's error
-	missing map[string]wire.Code    // shards that don't answer
-	stale   bool                    // labels answers
-	others  int64                   // what a key that rankings left out may count
+	onAsk   func(*ledger)        // called with mu held before each question
+	fail    error                // every question's error
+	missing map[string]wire.Code // shards that don't answer
+	stale   bool                 // labels answers
+	others  int64                // what a key that rankings left out may count
 	// What a ranking is refused with.
 	unranked error
-	titles  map[string]wire.KeyInfo // by key
-	asked   []*wire.StatsRequest
+	titles   map[string]wire.KeyInfo // by key
+	asked    []*wire.StatsRequest
 }
 
 func (l *ledger) add(events ...event.Event) {

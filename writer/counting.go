@@ -41,6 +41,9 @@ func (p *pass) count(r *eventlog.Record) error {
 		p.cells.reset()
 		return p.setAside(r, reasonTooManyRows, errTooManyRows)
 	}
+	if p.oldest == 0 {
+		p.oldest = r.AppendTime
+	}
 	p.pending += int64(p.batch.Len())
 	p.mean += (float64(p.batch.Len()) - p.mean) / 8
 	return nil

@@ -22,6 +22,7 @@ func (e *refusedError) Unwrap() error { return e.cause }
 type flight struct {
 	request *wire.ApplyRequest
 	started time.Time
+	oldest  int64 // append time of its first batch; 0: none
 	events  int64
 	took    time.Duration // from freezing on; set before done
 	attempt time.Duration // of it, the last attempt
@@ -82,9 +83,12 @@ func (p *pass) depart() {
 			Partition: p.partition, Epoch: p.epoch, Expected: p.committed.NextOffset, Next: p.next, WindowFrom: p.marks.from(oldest, p.next),
 			AsOf: p.asOf, Incarnation: p.incarnation, Checksum: p.checksum, Rows: p.rows,
 		},
-		started: time.Now(), events: p.pending, done: make(chan error, 1),
+		started: time.Now(), oldest: p.oldest, events: p.pending, done: make(chan error, 1),
 	}
-	p.flight, p.started, p.pending = f, f.started, 0
+	p.flight, p.started, p.pending, p.oldest = f, f.started, 0, 0
+	if f.oldest > 0 {
+		p.metrics.flushWait.Observe(sinceMs(f.oldest))
+	}
 	go func() {
 		attempt, err := p.flusher.apply(p.hard, f.request)
 		f.took, f.attempt = time.Since(f.started), attempt
@@ -118,6 +122,11 @@ func (p *pass) landed(err error) error {
 	return nil
 }
 
+// sinceMs returns the seconds since an append time.
+func sinceMs(appendTime int64) float64 {
+	return max(time.Since(time.UnixMilli(appendTime)), 0).Seconds()
+}
+
 func (p *pass) observe(f *flight) {
 	if len(f.request.Rows) == 0 {
 		p.metrics.heartbeats.Inc()
@@ -126,6 +135,9 @@ func (p *pass) observe(f *flight) {
 		p.metrics.flushRows.Add(float64(len(f.request.Rows)))
 	}
 	p.metrics.flushSeconds.Observe(f.took.Seconds())
+	if f.oldest > 0 {
+		p.metrics.countDelay.Observe(sinceMs(f.oldest))
+	}
 	lag := time.Duration(0)
 	if p.end > p.next {
 		lag = max(time.Since(time.UnixMilli(p.asOf)), 0)

@@ -87,10 +87,12 @@ func (f *flusher) apply(ctx context.Context, r *wire.ApplyRequest) (time.Duratio
 }
 
 func (f *flusher) attempt(ctx context.Context, r *wire.ApplyRequest) (time.Duration, error) {
+	waiting := time.Now()
 	release, err := f.slots.acquire(ctx, f.shard())
 	if err != nil {
 		return 0, err
 	}
+	f.metrics.slotSeconds.Observe(time.Since(waiting).Seconds())
 	defer release()
 	ctx, cancel := context.WithTimeout(ctx, f.timeout)
 	defer cancel()

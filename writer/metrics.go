@@ -21,7 +21,11 @@ type metrics struct {
 	rewinds      *prometheus.CounterVec
 	claims       *prometheus.CounterVec
 	readErrors   *prometheus.CounterVec
+	readDelay    prometheus.Histogram
+	flushWait    prometheus.Histogram
+	slotSeconds  prometheus.Histogram
 	flushSeconds prometheus.Histogram
+	countDelay   prometheus.Histogram
 	rebuild      prometheus.Histogram
 	leaseErrors  prometheus.Counter
 	gauges       *gauges
@@ -31,21 +35,25 @@ func newMetrics(r prometheus.Registerer, windows *budget) *metrics {
 	counter := func(name, help string, labels ...string) *prometheus.CounterVec {
 		return prometheus.NewCounterVec(prometheus.CounterOpts{Name: "quipu_writer_" + name, Help: help}, append([]string{"partition"}, labels...))
 	}
+	seconds := func(name, help string) prometheus.Histogram {
+		return prometheus.NewHistogram(prometheus.HistogramOpts{Name: "quipu_writer_" + name, Help: help, Buckets: prometheus.ExponentialBuckets(0.002, 2, 14)})
+	}
 	m := &metrics{
-		events:      counter("events_total", "Events read from the log, duplicates included."),
-		batches:     counter("batches_total", "Batches read from the log."),
-		duplicates:  counter("duplicate_events_total", "Events not counted because their id was seen within the window."),
-		deadLetters: counter("dead_letters_total", "Batches set aside because they could not be counted.", "reason"),
-		flushes:     counter("flushes_total", "Flushes committed, by kind: rows, heartbeat.", "kind"),
-		flushRows:   counter("flush_rows_total", "Rows committed."),
-		retries:     counter("flush_retries_total", "Attempts to flush that failed and were repeated."),
-		rewinds:     counter("rewinds_total", "Times that memory was discarded because the stored checkpoint was elsewhere."),
-		claims:      counter("claims_total", "Epochs claimed."),
-		readErrors:  counter("read_errors_total", "Reads of the log that failed."),
-		flushSeconds: prometheus.NewHistogram(prometheus.HistogramOpts{
-			Name: "quipu_writer_flush_seconds", Help: "From freezing the rows of a flush until they are committed.",
-			Buckets: prometheus.ExponentialBuckets(0.002, 2, 14),
-		}),
+		events:       counter("events_total", "Events read from the log, duplicates included."),
+		batches:      counter("batches_total", "Batches read from the log."),
+		duplicates:   counter("duplicate_events_total", "Events not counted because their id was seen within the window."),
+		deadLetters:  counter("dead_letters_total", "Batches set aside because they could not be counted.", "reason"),
+		flushes:      counter("flushes_total", "Flushes committed, by kind: rows, heartbeat.", "kind"),
+		flushRows:    counter("flush_rows_total", "Rows committed."),
+		retries:      counter("flush_retries_total", "Attempts to flush that failed and were repeated."),
+		rewinds:      counter("rewinds_total", "Times that memory was discarded because the stored checkpoint was elsewhere."),
+		claims:       counter("claims_total", "Epochs claimed."),
+		readErrors:   counter("read_errors_total", "Reads of the log that failed."),
+		readDelay:    seconds("read_delay_seconds", "From the append of the first batch of a read until it was read."),
+		flushWait:    seconds("flush_wait_seconds", "From the append of the first batch of a flush until its rows were frozen."),
+		slotSeconds:  seconds("flush_slot_seconds", "What an attempt to flush waited for one of its shard's flushes to end."),
+		flushSeconds: seconds("flush_seconds", "From freezing the rows of a flush until they are committed."),
+		countDelay:   seconds("count_delay_seconds", "From the append of the first batch of a flush until it was committed."),
 		rebuild: prometheus.NewHistogram(prometheus.HistogramOpts{
 			Name: "quipu_writer_window_rebuild_seconds", Help: "Time to rebuild the de-duplication window of a partition.",
 			Buckets: prometheus.ExponentialBuckets(0.005, 2, 15),
@@ -56,7 +64,7 @@ func newMetrics(r prometheus.Registerer, windows *budget) *metrics {
 		gauges: newGauges(windows),
 	}
 	r.MustRegister(m.events, m.batches, m.duplicates, m.deadLetters, m.flushes, m.flushRows, m.retries, m.rewinds, m.claims,
-		m.readErrors, m.flushSeconds, m.rebuild, m.leaseErrors, m.gauges)
+		m.readErrors, m.readDelay, m.flushWait, m.slotSeconds, m.flushSeconds, m.countDelay, m.rebuild, m.leaseErrors, m.gauges)
 	return m
 }
 
@@ -64,7 +72,7 @@ func newMetrics(r prometheus.Registerer, windows *budget) *metrics {
 type partitionMetrics struct {
 	events, batches, duplicates, flushRows, retries, rewinds, claims, readErrors prometheus.Counter
 	rowFlushes, heartbeats                                                       prometheus.Counter
-	flushSeconds, rebuild                                                        prometheus.Observer
+	readDelay, flushWait, slotSeconds, flushSeconds, countDelay, rebuild         prometheus.Observer
 
 	deadLetters func(reason string) prometheus.Counter
 	status      *status
@@ -77,7 +85,7 @@ func (m *metrics) partition(p int) *partitionMetrics {
 		flushRows: m.flushRows.WithLabelValues(label), retries: m.retries.WithLabelValues(label), rewinds: m.rewinds.WithLabelValues(label),
 		claims: m.claims.WithLabelValues(label), readErrors: m.readErrors.WithLabelValues(label),
 		rowFlushes: m.flushes.WithLabelValues(label, "rows"), heartbeats: m.flushes.WithLabelValues(label, "heartbeat"),
-		flushSeconds: m.flushSeconds, rebuild: m.rebuild,
+		readDelay: m.readDelay, flushWait: m.flushWait, slotSeconds: m.slotSeconds, flushSeconds: m.flushSeconds, countDelay: m.countDelay, rebuild: m.rebuild,
 		deadLetters: func(reason string) prometheus.Counter { return m.deadLetters.WithLabelValues(label, reason) },
 		status:      m.gauges.add(p),
 	}

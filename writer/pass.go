@@ -41,6 +41,7 @@ type pass struct {
 	started time.Time // when the last flush began
 	flight  *flight   // nil: none under way
 	pending int64     // events read since the last freeze
+	oldest  int64     // append time of the first batch since then; 0: none
 	mean    float64   // events of a batch, smoothed
 }
 
@@ -129,6 +130,7 @@ func (p *pass) patience() time.Duration {
 func (p *pass) take(chunk *eventlog.Chunk) error {
 	if len(chunk.Records) > 0 {
 		p.heard = time.Now()
+		p.metrics.readDelay.Observe(sinceMs(chunk.Records[0].AppendTime))
 	}
 	for i := range chunk.Records {
 		r := &chunk.Records[i]

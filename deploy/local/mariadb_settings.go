@@ -67,6 +67,7 @@ func (m *MariaDB) settings(socket string) []byte {
 	all := maps.Clone(baseSettings)
 	maps.Copy(all, map[string]string{
 		"datadir":                 m.dataDir(),
+		"tmpdir":                  c.Dir, // a server that starts deletes the temporary tables in there, of whatever server they are
 		"socket":                  socket,
 		"pid_file":                filepath.Join(c.Dir, "mariadbd.pid"),
 		"port":                    strconv.Itoa(c.Port),
