@@ -47,10 +47,7 @@ func Open(ctx context.Context, cfg Config) (*Store, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &Store{
-		address: where.String(), timeout: cfg.Timeout, transfer: cfg.UploadTimeout,
-		metrics: newMetrics(cfg.Registerer),
-	}
+	s := &Store{address: where.String(), timeout: cfg.Timeout, transfer: cfg.UploadTimeout}
 	if s.timeout <= 0 {
 		s.timeout = defaultTimeout
 	}
@@ -67,6 +64,7 @@ func Open(ctx context.Context, cfg Config) (*Store, error) {
 	if err != nil {
 		return nil, fmt.Errorf("open cold storage %s: %w", s.address, err)
 	}
+	s.metrics = newMetrics(cfg.Registerer) // now: who failed to open may try again
 	return s, nil
 }
 

@@ -228,6 +228,40 @@ func TestStatsPassesAShardsOwnGapsOn(t *testing.T) {
 	}
 }
 
+// What is in cold storage is told by shard, and bounded over all of them.
+func TestStatsPassesColdPartsOn(t *testing.T) {
+	f := newFleet(t)
+	objects := 1
+	part := func(shard string) wire.ColdPart {
+		out := wire.ColdPart{Shard: shard, Resolution: "minute", From: 0, To: 60, Partitions: []int{1}}
+		for i := range objects {
+			out.Objects = append(out.Objects, wire.ColdObject{Object: fmt.Sprint(shard, "-", i), Bytes: 7, Rows: 1, SHA256: "00", Partitions: []int{1}})
+		}
+		return out
+	}
+	for id, p := range f.proxies {
+		shard := id[:2]
+		p.set(func(s *shardProxy) {
+			s.answer = func(_ string, body []byte) (any, error) {
+				a := f.stats(shard, read[wire.StatsRequest](body))
+				a.Cold = []wire.ColdPart{part(shard)}
+				return a, nil
+			}
+		})
+	}
+	got, err := f.statsOf(keyOn(5, 0), keyOn(1, 0))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if d := cmp.Diff([]wire.ColdPart{part("s1"), part("s2")}, got.Cold); d != "" {
+		t.Errorf("cold parts differ (-want +got):\n%s", d)
+	}
+	objects = wire.MaxColdObjects/2 + 1
+	if _, err := f.statsOf(keyOn(5, 0), keyOn(1, 0)); wire.CodeOf(err) != wire.CodeTooLarge {
+		t.Errorf("got %v, want %s", err, wire.CodeTooLarge)
+	}
+}
+
 func TestReadsRefuseBadRequests(t *testing.T) {
 	f := newFleet(t)
 	many := make([]string, wire.MaxKeysPerStats+1)

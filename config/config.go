@@ -84,6 +84,7 @@ type Accounts struct {
 	Read    Account `yaml:"read"`
 	Monitor Account `yaml:"monitor"`
 	Migrate Account `yaml:"migrate"`
+	Backup  Account `yaml:"backup"`
 }
 
 // Account is a user of the databases.

@@ -81,6 +81,15 @@ type Reader struct {
 	BatchPoints  int           `yaml:"batch_points" range:"1..50000"`
 	BatchQueries int           `yaml:"batch_queries" range:"1..1000"`
 	BatchBytes   Size          `yaml:"batch_bytes" range:"1KiB..64MiB"`
+
+	ColdTimeout       time.Duration `yaml:"cold_timeout" range:"100ms..5m"`
+	ColdMaxBytes      Size          `yaml:"cold_max_bytes" range:"1MiB..1TiB"`
+	ColdParallel      int           `yaml:"cold_parallel" range:"1..1000"`
+	ColdQuestions     int           `yaml:"cold_questions" range:"1..100000"`
+	ColdCacheDir      string        `yaml:"cold_cache_dir"`
+	ColdCacheBytes    Size          `yaml:"cold_cache_bytes" range:"0B..1024TiB"`
+	SegmentCacheBytes Size          `yaml:"segment_cache_bytes" range:"0B..1TiB"`
+	FooterCacheBytes  Size          `yaml:"footer_cache_bytes" range:"0B..1TiB"`
 }
 
 // Rollup configures the role that adds up minutes to hours and hours to days.

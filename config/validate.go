@@ -106,8 +106,10 @@ func (k *checker) relations(c *Config) {
 	k.require("writer.max_flush_interval", w.MaxFlushInterval >= w.FlushInterval, "must be at least writer.flush_interval, %s", FormatDuration(w.FlushInterval))
 	k.require("ingest.max_bytes", i.MaxBytes >= i.SegmentSize, "must be at least ingest.segment_size, %s", i.SegmentSize)
 	k.require("ingest.max_in_flight", i.MaxInFlight >= i.MaxBody, "must be at least ingest.max_body, %s", i.MaxBody)
-	k.require("http.write_timeout", c.HTTP.WriteTimeout > c.Reader.MaxWait+c.Reader.Timeout,
-		"must be longer than reader.max_wait and reader.timeout together, %s", FormatDuration(c.Reader.MaxWait+c.Reader.Timeout))
+	slowest := c.Reader.MaxWait + 2*(c.Reader.Timeout+c.Reader.ColdTimeout) // twice: a question is put again if objects were replaced meanwhile
+	k.require("http.write_timeout", c.HTTP.WriteTimeout > slowest,
+		"must be longer than reader.max_wait and twice reader.timeout and reader.cold_timeout together, %s", FormatDuration(slowest))
+	k.require("reader.cold_cache_dir", c.Reader.ColdCacheDir != "", "must not be empty")
 	k.require("cluster_proxy.apply_timeout", c.ClusterProxy.ApplyTimeout >= s.ApplyTimeout,
 		"must be at least shard_proxy.apply_timeout, %s", FormatDuration(s.ApplyTimeout))
 }

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 #
-# Installs what a Quipu cluster on one machine needs beyond Go: MariaDB's server
-# and client programs, a Java runtime, ZooKeeper's jars, and make. Only what is
+# Installs what a Quipu cluster on one machine needs beyond Go: MariaDB's server,
+# client and backup programs, a Java runtime, ZooKeeper's jars, and make. Only what is
 # missing is installed, nothing is ever removed, and no system service is left
 # running: Quipu starts private servers of its own in its data folder.
 #
@@ -48,6 +48,7 @@ have_zookeeper() {
 missing() {
 	have mariadbd && have mariadb-install-db || say mariadb-server
 	have mariadb mysql || say mariadb-client
+	have mariadb-backup && have mbstream || say mariadb-backup
 	have_java || say java
 	have_zookeeper || say zookeeper
 	have make || say make
@@ -60,6 +61,7 @@ package() {
 	case $1 in
 	mariadb-server) names=(mariadb-server-core mariadb-server) ;;
 	mariadb-client) names=(mariadb-client-core mariadb-client) ;;
+	mariadb-backup) names=(mariadb-backup) ;;
 	java) names=(default-jre-headless) ;;
 	zookeeper) names=(libzookeeper-java zookeeper) ;;
 	make) names=(make) ;;
@@ -85,6 +87,8 @@ explain_by_hand() {
       Fedora, RHEL: dnf install mariadb-server    Arch: pacman -S mariadb    Alpine: apk add mariadb" ;;
 		mariadb-client) complain "  - MariaDB client: mariadb on the PATH
       Fedora, RHEL: dnf install mariadb    Arch: pacman -S mariadb-clients    Alpine: apk add mariadb-client" ;;
+		mariadb-backup) complain "  - MariaDB's physical backups: mariadb-backup and mbstream on the PATH, of the server's version
+      Fedora, RHEL: dnf install mariadb-backup    Arch: part of mariadb    Alpine: apk add mariadb-backup" ;;
 		java) complain "  - a Java runtime, 11 or newer: java on the PATH, or JAVA_HOME
       Fedora, RHEL: dnf install java-17-openjdk-headless    Arch: pacman -S jre17-openjdk-headless    Alpine: apk add openjdk17-jre-headless" ;;
 		zookeeper) complain "  - Apache ZooKeeper 3.8 or newer: unpack apache-zookeeper-3.8.x-bin.tar.gz from

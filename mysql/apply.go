@@ -112,9 +112,7 @@ func (p *Primary) applyRows(ctx context.Context, r *ApplyRequest) error {
 		return err
 	}
 	// One order for all: transactions that touch the same rows wait for each other and never in a circle.
-	slices.SortFunc(cells, func(a, b cell) int {
-		return cmp.Or(cmp.Compare(a.key, b.key), cmp.Compare(a.kind, b.kind), cmp.Compare(a.row.Minute, b.row.Minute))
-	})
+	slices.SortFunc(cells, compareCells)
 	if err := p.ensureTimePartitions(ctx, lastMinute(cells)); err != nil {
 		return err
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"time"
 )
 
 // ArchiveObject is an object that was written, read back and summed up.
@@ -98,11 +99,11 @@ func (p *Primary) CommitFrozen(ctx context.Context, c *ArchiveCommit) (ArchiveMa
 	mark, err := p.committing(ctx, c, table, func(ctx context.Context, tx *transaction) error { return tx.mayTurnCold(ctx, c, table) })
 	if err == nil { // the rows are frozen: they are summed up before the transaction, which stays short
 		var stored partitionSums
-		if stored, err = p.db.sumTable(ctx, table, c.From, c.To); err == nil {
+		if stored, err = p.db.sumTable(ctx, table.table, c.From, c.To); err == nil {
 			err = stored.conserve(c.sums(), sameInAll)
 		}
 		if err == nil {
-			mark, err = p.committing(ctx, c, table, func(ctx context.Context, tx *transaction) error { return tx.turnCold(ctx, c, table) })
+			mark, err = p.committing(ctx, c, table, func(ctx context.Context, tx *transaction) error { return tx.turnCold(ctx, c, table, p.cfg.Now()) })
 		}
 	}
 	if err != nil && !errors.Is(err, errDone) {
@@ -156,11 +157,11 @@ func (t *transaction) committedBefore(ctx context.Context, c *ArchiveCommit) err
 	return errDone
 }
 
-func (t *transaction) turnCold(ctx context.Context, c *ArchiveCommit, table resolution) error {
+func (t *transaction) turnCold(ctx context.Context, c *ArchiveCommit, table resolution, now time.Time) error {
 	if err := t.mayTurnCold(ctx, c, table); err != nil {
 		return err
 	}
-	if err := t.store(ctx, c); err != nil {
+	if err := t.store(ctx, c, now); err != nil {
 		return err
 	}
 	// Last, for every Apply waits from here to the commit.

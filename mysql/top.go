@@ -53,7 +53,7 @@ func (d *DB) Top(ctx context.Context, r *TopRequest) (*TopAnswer, error) {
 	var answer *TopAnswer
 	err := retrying(ctx, func() error {
 		answer = &TopAnswer{Header: Header{AsOf: map[int]int64{}}}
-		return d.snapshot(ctx, func(conn *sqlx.Conn) error { return d.top(ctx, conn, &asked, answer) })
+		return d.snapshotOfTables(ctx, func(conn *sqlx.Conn) error { return d.top(ctx, conn, &asked, answer) })
 	})
 	if err != nil {
 		return nil, fmt.Errorf("read top from %s: %w", d.cfg.ID, err)
@@ -62,11 +62,11 @@ func (d *DB) Top(ctx context.Context, r *TopRequest) (*TopAnswer, error) {
 }
 
 func (d *DB) top(ctx context.Context, conn *sqlx.Conn, r *TopRequest, answer *TopAnswer) error {
-	foreign, err := d.readOwned(ctx, conn, &answer.Header)
+	marks, err := d.readTopMarks(ctx, conn)
 	if err != nil {
 		return err
 	}
-	marks, err := d.readTopMarks(ctx, conn)
+	foreign, err := d.readOwned(ctx, conn, &answer.Header)
 	if err != nil {
 		return err
 	}
@@ -77,8 +77,9 @@ func (d *DB) top(ctx context.Context, conn *sqlx.Conn, r *TopRequest, answer *To
 		}
 		return err
 	}
-	answer.Resolution = describe(plan)
-	search := &topSearch{db: d, conn: conn, request: r, plan: withLate(plan, marks.frozen), owned: foreign > 0}
+	pieces := withLate(plan, marks.frozen)
+	answer.Resolution = describe(pieces, len(pieces) > len(plan))
+	search := &topSearch{db: d, conn: conn, request: r, plan: pieces, owned: foreign > 0}
 	return search.run(ctx, answer)
 }
 
@@ -113,19 +114,26 @@ func (d *DB) readTopMarks(ctx context.Context, conn *sqlx.Conn) (m topMarks, err
 	return m, err
 }
 
-var selectTopMarks = func() (queries []string) {
-	const noLists, noArchive = "%[1]d, %[1]d", "0, 0, 0, 0"
-	lists := inMinutes("rh.complete_from") + ", " + inMinutes("rd.complete_from")
-	archive := inMinutes("ah.frozen_before") + ", " + inMinutes("ad.frozen_before") + ", " + inMinutes("am.cold_before") + ", " + inMinutes("am.frozen_before")
-	const fromWatermarks = " FROM rollup_watermarks h JOIN rollup_watermarks d"
-	const fromArchive = " JOIN archive_marks ah ON ah.resolution = 'hour' JOIN archive_marks ad ON ad.resolution = 'day' JOIN archive_marks am ON am.resolution = 'minute'"
-	const fromLists = " JOIN ranked_marks rh ON rh.resolution = 'hour' JOIN ranked_marks rd ON rd.resolution = 'day'"
-	const where = " WHERE h.resolution = 'hour' AND d.resolution = 'day'"
+// selectTopMarks are the first statements of a ranking, for the newest schema and older ones. They name all that it will read.
+var selectTopMarks = func() []string {
 	watermarks := inMinutes("h.complete_before") + ", " + inMinutes("d.complete_before") + ", "
-	never := fmt.Sprintf(noLists, event.MaxMinute+1)
+	lists := inMinutes("rh.complete_from") + ", " + inMinutes("rd.complete_from") + ", "
+	noLists := fmt.Sprintf("%[1]d, %[1]d, ", event.MaxMinute+1)
+	archive := inMinutes("ah.frozen_before") + ", " + inMinutes("ad.frozen_before") + ", " + inMinutes("am.cold_before") + ", " + inMinutes("am.frozen_before")
+	const fromLists = " JOIN ranked_marks rh ON rh.resolution = 'hour' JOIN ranked_marks rd ON rd.resolution = 'day'"
+	counts := naming("checkpoints", "event_types", "counted_keys", perMinute.table, perHour.table, perDay.table)
+	late, ranked := naming(perMinute.late), naming("ranked_counts", "ranked_bounds")
 	return []string{
-		watermarks + lists + ", " + archive + fromWatermarks + fromArchive + fromLists + where,
-		watermarks + never + ", " + archive + fromWatermarks + fromArchive + where,
-		watermarks + never + ", " + noArchive + fromWatermarks + where,
+		watermarks + lists + archive + stateFrom + marksFrom + fromLists + stateOne + counts + late + ranked,
+		watermarks + noLists + archive + stateFrom + marksFrom + stateOne + counts + late,
+		watermarks + noLists + "0, 0, 0, 0" + stateFrom + stateOne + counts,
 	}
 }()
+
+// naming is a condition that is true and reads nothing of the tables that it names.
+func naming(tables ...string) (condition string) {
+	for _, table := range tables {
+		condition += " AND NOT EXISTS (SELECT 1 FROM " + table + " WHERE FALSE)"
+	}
+	return condition
+}

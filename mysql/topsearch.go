@@ -12,17 +12,17 @@ import (
 	"github.com/jmoiron/sqlx"
 )
 
-// lateMinutes holds what was added to minutes after they were frozen.
-var lateMinutes = resolution{table: "late_minute_counts", minutes: 1}
-
-// withLate adds the late rows of frozen minutes to a plan.
-func withLate(plan []segment, frozen int64) []segment {
+// withLate says where the segments are read, and what was added to frozen minutes besides.
+func withLate(plan []segment, frozen int64) (pieces []piece) {
+	for _, s := range plan {
+		pieces = append(pieces, piece{s, hot})
+	}
 	for _, s := range plan {
 		if s.table == perMinute && s.from < frozen {
-			plan = append(plan, segment{lateMinutes, s.from, min(s.to, frozen)})
+			pieces = append(pieces, piece{segment{perMinute, s.from, min(s.to, frozen)}, late})
 		}
 	}
-	return plan
+	return pieces
 }
 
 // topSearch finds the best keys of a range. For every key it knows an upper limit of its total: what scanned minutes and lists have of it, and the
@@ -32,7 +32,7 @@ type topSearch struct {
 	db      *DB
 	conn    *sqlx.Conn
 	request *TopRequest
-	plan    []segment
+	plan    []piece
 	owned   bool // only keys of partitions that the shard owns count
 	kind    uint16
 	bounds  int64 // the sum of all: the limit of a key that nothing has
@@ -115,7 +115,7 @@ func (s *topSearch) candidates(ctx context.Context) ([]candidate, error) {
 		if hasLists(part.table) {
 			parts[i] = fmt.Sprintf(scoreListed, join, resolutionNames[part.table], s.kind, from, to)
 		} else {
-			parts[i] = fmt.Sprintf(scoreScanned, part.table.table, join, s.kind, from, to)
+			parts[i] = fmt.Sprintf(scoreScanned, part.name(), join, s.kind, from, to)
 		}
 	}
 	scores := parts[0]
@@ -194,14 +194,18 @@ func (s *topSearch) totals(ctx context.Context, keys []candidate) ([]TopEntry, e
 		reader.byID[k.ID] = &reader.keys[i]
 	}
 	predicate := "m.key_id IN (" + joined(ids) + ")"
-	q := rowsQuery(stats, s.plan[0], predicate)
+	reader.expect(s.plan)
+	q := pieceQuery(stats, s.plan[0], predicate)
 	for _, part := range s.plan[1:] {
-		q.add(rowsQuery(stats, part, predicate))
+		q.add(pieceQuery(stats, part, predicate))
 	}
 	if err := reader.run(ctx, s.db, s.conn, q); err != nil {
 		return nil, err
 	}
-	answer := reader.finish(nil)
+	answer, err := reader.finish()
+	if err != nil {
+		return nil, err
+	}
 	entries := make([]TopEntry, len(keys))
 	for i, k := range keys {
 		entries[i] = TopEntry{Partition: k.Partition, Key: k.Name, Point: answer.Keys[i].Points[0]}

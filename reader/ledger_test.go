@@ -3,6 +3,7 @@ package reader_test
 import (
 	"cmp"
 	"context"
+	"maps"
 	"slices"
 	"strconv"
 	"sync"
@@ -31,6 +32,7 @@ type ledger struct {
 	unranked error
 	titles   map[string]wire.KeyInfo // by key
 	asked    []*wire.StatsRequest
+	vault    *vault // where events went that are no more in the ledger; nil: nowhere
 }
 
 func (l *ledger) add(events ...event.Event) {
@@ -109,7 +111,30 @@ func (l *ledger) Stats(_ context.Context, r *wire.StatsRequest) (*wire.StatsAnsw
 		}
 	}
 	out.Provenance = l.provenance(needed)
+	if l.vault != nil {
+		maps.DeleteFunc(needed, func(n int, _ bool) bool { _, lost := l.missing[shardOf(n)]; return lost })
+		out.Cold = l.vault.parts(r, needed)
+	}
+	before := l.coldBefore()
+	for i := range out.Sources {
+		s := &out.Sources[i]
+		if r.To <= before {
+			s.Resolution = "late"
+		}
+		for _, piece := range []wire.PlanSegment{{Place: wire.PlaceLate, From: r.From, To: min(r.To, before)}, {Place: wire.PlaceHot, From: max(r.From, before), To: r.To}} {
+			if piece.Shard, piece.Database, piece.Resolution = s.Shard, s.Database, "minute"; r.Explain && piece.From < piece.To {
+				out.Plan = append(out.Plan, piece)
+			}
+		}
+	}
 	return out, nil
+}
+
+func (l *ledger) coldBefore() int64 {
+	if l.vault == nil {
+		return 0
+	}
+	return l.vault.before
 }
 
 func unit(step wire.Step) int64 {

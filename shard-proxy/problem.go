@@ -65,6 +65,7 @@ func codeOf(err error) wire.Code {
 		{mysql.ErrNoRange, wire.CodeNotFound},
 		{mysql.ErrTooManyPoints, wire.CodeUnprocessable},
 		{mysql.ErrUnranked, wire.CodeUnprocessable},
+		{mysql.ErrTooManyCold, wire.CodeTooLarge},
 		{mysql.ErrSchema, wire.CodeSchema},
 		{mysql.ErrForeign, wire.CodeUnavailable},
 		{mysql.ErrDeadline, wire.CodeDeadline},

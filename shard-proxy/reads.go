@@ -59,7 +59,7 @@ func (p *Proxy) stats(ctx context.Context, r *wire.StatsRequest) (*wire.StatsAns
 	if err != nil {
 		return nil, err
 	}
-	ask := &mysql.StatsRequest{Type: r.Type, From: max(r.From, 0), To: min(r.To, event.MaxMinute+1), Step: step, MaxPoints: wire.MaxPointsPerStats}
+	ask := &mysql.StatsRequest{Type: r.Type, From: max(r.From, 0), To: min(r.To, event.MaxMinute+1), Step: step, MaxPoints: wire.MaxPointsPerStats, MaxColdObjects: wire.MaxColdObjects}
 	at := make(map[string]int, len(r.Keys)) // where a key is in ask
 	for _, key := range r.Keys {
 		if _, twice := at[key]; !twice {
@@ -79,7 +79,20 @@ func (p *Proxy) stats(ctx context.Context, r *wire.StatsRequest) (*wire.StatsAns
 	for _, key := range r.Keys {
 		out.Keys = append(out.Keys, keyStats(key, got.Keys[at[key]], r))
 	}
+	out.Cold = p.coldParts(got.Cold)
 	return out, nil
+}
+
+func (p *Proxy) coldParts(parts []mysql.ColdPart) []wire.ColdPart {
+	var out []wire.ColdPart
+	for _, part := range parts {
+		objects := make([]wire.ColdObject, len(part.Objects))
+		for i, o := range part.Objects {
+			objects[i] = wire.ColdObject{Object: o.Object, Bytes: o.Bytes, Rows: o.Rows, SHA256: o.SHA256, Partitions: o.Partitions}
+		}
+		out = append(out, wire.ColdPart{Shard: p.cfg.ShardID, Resolution: part.Resolution, From: part.From, To: part.To, Partitions: part.Partitions, Objects: objects})
+	}
+	return out
 }
 
 func keyStats(key string, stats mysql.KeyStats, r *wire.StatsRequest) wire.KeyStats {

@@ -260,4 +260,6 @@ type ColdObject struct {
 	Rows       int64  `json:"rows"` // of the partitions below
 	SHA256     string `json:"sha256"`
 	Partitions []int  `json:"partitions"`
+	From       int64  `json:"from_minute"` // of its day
+	To         int64  `json:"to_minute"`
 }

@@ -7,11 +7,13 @@ import (
 	"github.com/parquet-go/parquet-go/bloom"
 	"github.com/parquet-go/parquet-go/encoding/thrift"
 	"github.com/parquet-go/parquet-go/format"
+
+	"github.com/quipudb/quipu/blob/internal/pages"
 )
 
 // filter leaves the candidates that have a key which the group's bloom filter knows.
-func (s *search) filter(g *group, candidates []candidate) ([]candidate, error) {
-	if g.bloom == 0 || g.bloomLen <= 0 {
+func (s *search) filter(g *pages.Group, candidates []candidate) ([]candidate, error) {
+	if g.BloomAt[colKey] == 0 || g.BloomBytes[colKey] <= 0 {
 		return candidates, nil
 	}
 	bits, err := s.readFilter(g)
@@ -33,13 +35,13 @@ func (s *search) filter(g *group, candidates []candidate) ([]candidate, error) {
 	return left, nil
 }
 
-func (s *search) readFilter(g *group) (bloom.SplitBlockFilter, error) {
-	data := make([]byte, g.bloomLen)
-	if err := s.from.Load(g.bloom, g.bloomLen); err != nil {
+func (s *search) readFilter(g *pages.Group) (bloom.SplitBlockFilter, error) {
+	data := make([]byte, g.BloomBytes[colKey])
+	if err := s.from.Load(g.BloomAt[colKey], g.BloomBytes[colKey]); err != nil {
 		return nil, err
 	}
-	if _, err := s.from.ReadAt(data, g.bloom); err != nil {
-		return nil, damage(s.from, err)
+	if _, err := s.from.ReadAt(data, g.BloomAt[colKey]); err != nil {
+		return nil, pages.Damage(s.from, err)
 	}
 	input := bytes.NewReader(data)
 	var header format.BloomFilterHeader

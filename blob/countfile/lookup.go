@@ -8,6 +8,7 @@ import (
 	"iter"
 	"slices"
 
+	"github.com/quipudb/quipu/blob/internal/pages"
 	"github.com/quipudb/quipu/blob/internal/sealed"
 )
 
@@ -18,6 +19,12 @@ type Query struct {
 	From, To int64    // minutes since 1970: starts in [From, To)
 }
 
+// searchedColumns tell which rows are wanted, foundColumns what they say.
+var (
+	searchedColumns = []int{colType, colKey, colStart}
+	foundColumns    = []int{colPartition, colEventCount, colValueCount, colValueSum, colValueMin, colValueMax}
+)
+
 const wholeGroup = 1 << 20 // a row group up to this size is read with one read
 
 // Lookup yields the rows that a query asks for, in order, without Title and Owner. It reads only the pages that may have such rows, as
@@ -27,8 +34,8 @@ func (f *File) Lookup(ctx context.Context, r io.ReaderAt, q Query) iter.Seq2[Row
 		if !slices.IsSorted(q.Keys) {
 			q.Keys = slices.Sorted(slices.Values(q.Keys))
 		}
-		s := search{file: f, query: q, from: f.seal.Reader(r), yield: func(row Row) bool { return yield(row, nil) }}
-		for i := range f.groups {
+		s := search{file: f, query: q, from: f.pages.Seal.Reader(r), yield: func(row Row) bool { return yield(row, nil) }}
+		for i := range f.pages.Groups {
 			err := context.Cause(ctx)
 			if err == nil {
 				err = s.group(ctx, i)
@@ -50,6 +57,8 @@ type search struct {
 	query Query
 	from  *sealed.Reader
 	yield func(Row) bool
+
+	decoded page
 }
 
 // candidate is a page that may have rows, and the keys that they may be of.
@@ -59,12 +68,12 @@ type candidate struct {
 }
 
 func (s *search) group(ctx context.Context, i int) error {
-	g, candidates := &s.file.groups[i], s.candidates(i)
+	g, candidates := &s.file.pages.Groups[i], s.candidates(i)
 	if len(candidates) == 0 {
 		return nil
 	}
-	if g.to-g.from <= wholeGroup {
-		if err := s.from.Load(g.from, g.to-g.from); err != nil {
+	if g.To-g.From <= wholeGroup {
+		if err := s.from.Load(g.From, g.To-g.From); err != nil {
 			return err
 		}
 	}
@@ -72,13 +81,13 @@ func (s *search) group(ctx context.Context, i int) error {
 	if err != nil || len(candidates) == 0 {
 		return err
 	}
-	reader := newPageReader(g, s.from, summedColumns)
-	defer reader.close()
+	reader := pages.NewReader(g, s.from, summedColumns)
+	defer reader.Close()
 	for _, c := range candidates {
 		if err := context.Cause(ctx); err != nil {
 			return err
 		}
-		if err := s.page(reader, c); err != nil {
+		if err := s.page(reader, g, c); err != nil {
 			return fmt.Errorf("page %d: %w", c.page, err)
 		}
 	}
@@ -87,8 +96,8 @@ func (s *search) group(ctx context.Context, i int) error {
 
 // candidates looks at the page index alone.
 func (s *search) candidates(i int) []candidate {
-	q, g := &s.query, &s.file.groups[i]
-	types, keys, starts := g.indexes[colType], g.indexes[colKey], g.indexes[colStart]
+	q, g := &s.query, &s.file.pages.Groups[i]
+	types, keys, starts := g.Indexes[colType], g.Indexes[colKey], g.Indexes[colStart]
 	var found []candidate
 	for n := range types.NumPages() {
 		if q.Type < string(types.MinValue(n).ByteArray()) || q.Type > string(types.MaxValue(n).ByteArray()) {
@@ -114,15 +123,15 @@ func (s *search) candidates(i int) []candidate {
 
 // keysBeside returns the first and last key of a page, which may be of the row group before or after, if all its rows are of the asked type.
 func (s *search) keysBeside(i, n int) (first, last string, ok bool) {
-	groups := s.file.groups
+	groups := s.file.pages.Groups
 	switch {
 	case n < 0 && i > 0:
 		i--
-		n = groups[i].indexes[colType].NumPages() - 1
-	case n >= groups[i].indexes[colType].NumPages() && i+1 < len(groups):
+		n = groups[i].Indexes[colType].NumPages() - 1
+	case n >= groups[i].Indexes[colType].NumPages() && i+1 < len(groups):
 		i, n = i+1, 0
 	}
-	types, keys := groups[i].indexes[colType], groups[i].indexes[colKey]
+	types, keys := groups[i].Indexes[colType], groups[i].Indexes[colKey]
 	if n < 0 || n >= types.NumPages() || string(types.MinValue(n).ByteArray()) != s.query.Type || string(types.MaxValue(n).ByteArray()) != s.query.Type {
 		return "", "", false
 	}
@@ -145,16 +154,16 @@ func between(keys []string, low, high string) []string {
 }
 
 // page yields the rows of one page.
-func (s *search) page(reader *pageReader, c candidate) error {
-	p, err := reader.read(c.page, []int{colType, colKey, colStart})
-	if err != nil {
+func (s *search) page(reader *pages.Reader, g *pages.Group, c candidate) error {
+	p := &s.decoded
+	if err := p.read(reader, g, c.page, searchedColumns); err != nil {
 		return err
 	}
 	matches := s.match(p, c.keys)
 	if len(matches) == 0 {
 		return nil
 	}
-	if _, err = reader.read(c.page, []int{colPartition, colEventCount, colValueCount, colValueSum, colValueMin, colValueMax}); err != nil {
+	if err := p.read(reader, g, c.page, foundColumns); err != nil {
 		return err
 	}
 	if err := p.consistent(); err != nil {
@@ -163,7 +172,7 @@ func (s *search) page(reader *pageReader, c candidate) error {
 	row := Row{}
 	row.Type = s.query.Type
 	for _, m := range matches {
-		row.Partition = int(p.partitions.at(m.row))
+		row.Partition = int(p.partitions.At(m.row))
 		row.Key = m.key
 		row.Minute = p.starts[m.row] / microsAMinute
 		row.Aggregate = p.aggregate(m.row)
@@ -186,17 +195,17 @@ func (s *search) match(p *page, keys []string) []match {
 	lastType, lastKey := int32(-1), int32(-1)
 	typeFits, next := false, 0
 	for i := range p.rows {
-		typeCode, keyCode := p.types.code(i), p.keys.code(i)
+		typeCode, keyCode := p.types.Code(i), p.keys.Code(i)
 		if typeCode != lastType {
 			lastType, lastKey = typeCode, -1
-			typeFits, next = sameText(q.Type, p.types.at(i)), 0
+			typeFits, next = q.Type == string(p.types.At(i)), 0
 		}
 		if !typeFits {
 			continue
 		}
 		if keyCode != lastKey {
 			lastKey = keyCode
-			for next < len(keys) && keys[next] < string(p.keys.at(i)) {
+			for next < len(keys) && keys[next] < string(p.keys.At(i)) {
 				next++
 			}
 			if next == len(keys) {
@@ -204,7 +213,7 @@ func (s *search) match(p *page, keys []string) []match {
 				continue
 			}
 		}
-		if !sameText(keys[next], p.keys.at(i)) {
+		if keys[next] != string(p.keys.At(i)) {
 			continue
 		}
 		if start := p.starts[i]; start >= q.From*microsAMinute && start < q.To*microsAMinute {

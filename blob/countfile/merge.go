@@ -39,7 +39,7 @@ func merge(ctx context.Context, w io.Writer, meta Meta, sources []Source) (Summa
 			largest = source.File
 		}
 	}
-	enc, err := newEncoder(w, meta, largest != nil && largest.manyRowsAKey())
+	enc, err := newEncoder(w, meta, largest != nil && largest.pages.Dictionary(colKey))
 	if err != nil {
 		return Summary{}, err
 	}

@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"io"
 	"iter"
+
+	"github.com/quipudb/quipu/blob/internal/pages"
 )
 
 // allColumns and summedColumns are what scans read.
@@ -16,31 +18,32 @@ var (
 
 // scan calls visit for each page, in order. It reads every byte of the file's body, with one read a row group.
 func (f *File) scan(ctx context.Context, r io.ReaderAt, want []int, visit func(*page) error) error {
-	from := f.seal.Reader(r)
-	for i := range f.groups {
-		g := &f.groups[i]
+	from := f.pages.Seal.Reader(r)
+	for i := range f.pages.Groups {
+		g := &f.pages.Groups[i]
 		if err := ctx.Err(); err != nil {
 			return context.Cause(ctx)
 		}
-		if err := from.Load(g.from, g.to-g.from); err != nil {
+		if err := from.Load(g.From, g.To-g.From); err != nil {
 			return fmt.Errorf("row group %d: %w", i, err)
 		}
-		if err := g.scan(newPageReader(g, from, want), visit); err != nil {
+		if err := scanGroup(g, pages.NewReader(g, from, want), want, visit); err != nil {
 			return fmt.Errorf("row group %d: %w", i, err)
 		}
 	}
 	return nil
 }
 
-func (g *group) scan(reader *pageReader, visit func(*page) error) error {
-	defer reader.close()
-	for n := range len(g.firsts) - 1 {
-		p, err := reader.read(n, reader.want)
+func scanGroup(g *pages.Group, reader *pages.Reader, want []int, visit func(*page) error) error {
+	defer reader.Close()
+	var p page
+	for n := range g.Pages() {
+		err := p.read(reader, g, n, want)
 		if err == nil {
 			err = p.consistent()
 		}
 		if err == nil {
-			err = visit(p)
+			err = visit(&p)
 		}
 		if err != nil {
 			return fmt.Errorf("page %d: %w", n, err)
@@ -73,17 +76,11 @@ func (f *File) All(ctx context.Context, r io.ReaderAt) iter.Seq2[Row, error] {
 
 // row fills in row i. Texts that it has from the row before are kept.
 func (p *page) row(i int, row *Row) {
-	row.Partition = int(p.partitions.at(i))
-	keep(&row.Type, p.types.at(i))
-	keep(&row.Key, p.keys.at(i))
-	keep(&row.Title, p.titles.at(i))
-	keep(&row.Owner, p.owners.at(i))
+	row.Partition = int(p.partitions.At(i))
+	pages.Keep(&row.Type, p.types.At(i))
+	pages.Keep(&row.Key, p.keys.At(i))
+	pages.Keep(&row.Title, p.titles.At(i))
+	pages.Keep(&row.Owner, p.owners.At(i))
 	row.Minute = p.starts[i] / microsAMinute
 	row.Aggregate = p.aggregate(i)
-}
-
-func keep(text *string, b []byte) {
-	if !sameText(*text, b) {
-		*text = string(b)
-	}
 }

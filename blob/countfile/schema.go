@@ -5,16 +5,12 @@ import (
 	"time"
 
 	"github.com/parquet-go/parquet-go"
-	"github.com/parquet-go/parquet-go/compress/zstd"
 )
 
 const (
 	formatVersion = "1"
-	pageRows      = 8192
-	groupRows     = 16 * pageRows
-	pageBytes     = 256 << 10 // what buffers begin with; pages end by rows
-	bloomBits     = 10        // a key
-	fewRows       = 4         // a key, on average: below it, dictionaries of keys cost more than they save
+	bloomBits     = 10 // a key
+	fewRows       = 4  // a key, on average: below it, dictionaries of keys cost more than they save
 )
 
 // The columns, in the order of the schema.
@@ -30,11 +26,10 @@ const (
 	colValueSum
 	colValueMin
 	colValueMax
-	columns
 )
 
 // columnNames are those of the schema.
-var columnNames = [columns]string{
+var columnNames = []string{
 	"partition", "type", "key", "title", "owner", "start", "event_count", "value_count", "value_sum", "value_min", "value_max",
 }
 
@@ -72,16 +67,10 @@ var (
 	schemaOfFew  = parquet.SchemaOf(fewRowsAKey{})
 )
 
-// options are a new file's. The codec is of the file: it keeps encoders.
+// options are a new file's.
 func options(schema *parquet.Schema, meta Meta) []parquet.WriterOption {
 	return []parquet.WriterOption{
 		schema,
-		parquet.CreatedBy("quipu", formatVersion, ""),
-		parquet.Compression(&zstd.Codec{Level: zstd.SpeedFastest, Concurrency: 1}),
-		parquet.PageBufferSize(pageBytes),
-		parquet.WriteBufferSize(0), // the seal must know where the body ends
-		parquet.MaxRowsPerRowGroup(groupRows),
-		parquet.ColumnIndexSizeLimit(func([]string) int { return 1 << 10 }), // whole keys
 		parquet.BloomFilters(parquet.SplitBlockFilter(bloomBits, columnNames[colKey])),
 		parquet.SortingWriterConfig(parquet.SortingColumns(
 			parquet.Ascending(columnNames[colType]), parquet.Ascending(columnNames[colKey]),
@@ -111,14 +100,6 @@ func readMeta(file *parquet.File) (Meta, error) {
 	meta := Meta{Resolution: entry("quipu.resolution"), Day: day.Unix() / 60, Cluster: entry("quipu.cluster"), Shard: entry("quipu.shard")}
 	if err := meta.check(); err != nil {
 		return Meta{}, fmt.Errorf("%w: %v", ErrDamaged, err)
-	}
-	for i, path := range file.Schema().Columns() {
-		if i >= columns || len(path) != 1 || path[0] != columnNames[i] {
-			return Meta{}, fmt.Errorf("%w: its columns are not those of a count file", ErrDamaged)
-		}
-	}
-	if len(file.Schema().Columns()) != columns {
-		return Meta{}, fmt.Errorf("%w: its columns are not those of a count file", ErrDamaged)
 	}
 	return meta, nil
 }

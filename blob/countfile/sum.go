@@ -1,6 +1,7 @@
 package countfile
 
 import (
+	"bytes"
 	"context"
 	"fmt"
 	"io"
@@ -49,8 +50,8 @@ func (t *tally) page(p *page) error {
 		if start < t.meta.Day || start >= t.meta.Day+minutesADay || (start-t.meta.Day)%t.step != 0 || p.starts[i]%microsAMinute != 0 {
 			return fmt.Errorf("%w: row %d starts at %d µs", ErrDamaged, i, p.starts[i])
 		}
-		partition := p.partitions.at(i)
-		typeCode, keyCode := p.types.code(i), p.keys.code(i)
+		partition := p.partitions.At(i)
+		typeCode, keyCode := p.types.Code(i), p.keys.Code(i)
 		same := typeCode == lastType && keyCode == lastKey
 		if !same {
 			order := t.compareKey(p, i)
@@ -58,7 +59,7 @@ func (t *tally) page(p *page) error {
 				return fmt.Errorf("%w: row %d is out of order", ErrDamaged, i)
 			}
 			same = order == 0
-			t.kind, t.key = append(t.kind[:0], p.types.at(i)...), append(t.key[:0], p.keys.at(i)...)
+			t.kind, t.key = append(t.kind[:0], p.types.At(i)...), append(t.key[:0], p.keys.At(i)...)
 			lastType, lastKey = typeCode, keyCode
 		}
 		if same && t.any && (start < t.start || start == t.start && partition < t.partition) {
@@ -76,8 +77,8 @@ func (t *tally) compareKey(p *page, i int) int {
 	if !t.any {
 		return -1
 	}
-	if c := compare(t.kind, p.types.at(i)); c != 0 {
+	if c := bytes.Compare(t.kind, p.types.At(i)); c != 0 {
 		return c
 	}
-	return compare(t.key, p.keys.at(i))
+	return bytes.Compare(t.key, p.keys.At(i))
 }

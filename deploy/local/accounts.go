@@ -30,6 +30,8 @@ const (
 	AccountMonitor Account = "quipu_monitor"
 	// AccountReplicate is how a replica reads its primary's binary log.
 	AccountReplicate Account = "quipu_replicate"
+	// AccountBackup is what mariadb-backup works as.
+	AccountBackup Account = "quipu_backup"
 )
 
 const (
@@ -78,6 +80,10 @@ func grants() map[Account][]string {
 			"SELECT ON `quipu`.*",
 		},
 		AccountReplicate: {"REPLICATION SLAVE ON *.*"},
+		AccountBackup: {
+			"RELOAD, PROCESS, LOCK TABLES, BINLOG MONITOR, REPLICA MONITOR ON *.*",
+			"SELECT ON `quipu`.*",
+		},
 	}
 }
 

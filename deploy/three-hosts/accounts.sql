@@ -47,3 +47,8 @@ GRANT SELECT ON `quipu`.* TO 'quipu_monitor'@'%';
 -- How a replica reads its primary's binary log.
 CREATE OR REPLACE USER 'quipu_replicate'@'%' IDENTIFIED BY '@replicate@';
 GRANT REPLICATION SLAVE ON *.* TO 'quipu_replicate'@'%';
+
+-- What quipu backup create works as, with mariadb-backup, on the database's own host.
+CREATE OR REPLACE USER 'quipu_backup'@'%' IDENTIFIED BY '@backup@';
+GRANT RELOAD, PROCESS, LOCK TABLES, BINLOG MONITOR, REPLICA MONITOR ON *.* TO 'quipu_backup'@'%';
+GRANT SELECT ON `quipu`.* TO 'quipu_backup'@'%';
