@@ -245,6 +245,7 @@ func TestStatsPassesColdPartsOn(t *testing.T) {
 			s.answer = func(_ string, body []byte) (any, error) {
 				a := f.stats(shard, read[wire.StatsRequest](body))
 				a.Cold = []wire.ColdPart{part(shard)}
+				a.Plan = []wire.PlanSegment{{Shard: shard, Database: shard + "-b", Place: wire.PlaceLate, Resolution: "minute", From: 0, To: 60}}
 				return a, nil
 			}
 		})
@@ -255,6 +256,9 @@ func TestStatsPassesColdPartsOn(t *testing.T) {
 	}
 	if d := cmp.Diff([]wire.ColdPart{part("s1"), part("s2")}, got.Cold); d != "" {
 		t.Errorf("cold parts differ (-want +got):\n%s", d)
+	}
+	if len(got.Plan) != 2 || got.Plan[0].Shard != "s1" || got.Plan[1].Shard != "s2" {
+		t.Errorf("got the plan %+v, want that of each shard", got.Plan)
 	}
 	objects = wire.MaxColdObjects/2 + 1
 	if _, err := f.statsOf(keyOn(5, 0), keyOn(1, 0)); wire.CodeOf(err) != wire.CodeTooLarge {

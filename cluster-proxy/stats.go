@@ -77,6 +77,7 @@ type statsGathering struct {
 	mu    sync.Mutex
 	found map[string]wire.KeyStats
 	cold  []wire.ColdPart
+	plan  []wire.PlanSegment
 }
 
 // ask returns what a shard is asked for.
@@ -98,6 +99,7 @@ func (g *statsGathering) take(one part, answer *wire.StatsAnswer) {
 		g.found[k.Key] = k
 	}
 	g.cold = append(g.cold, answer.Cold...)
+	g.plan = append(g.plan, answer.Plan...)
 	for _, item := range one.items {
 		partition := g.partitionOf[item]
 		if _, ok := g.found[g.keys[item]]; !ok && g.has(partition) {
@@ -138,12 +140,13 @@ func (g *statsGathering) answer(p *Proxy) (*wire.StatsAnswer, error) {
 	return out, g.addCold(out)
 }
 
-// addCold adds what is in cold storage, by shard.
+// addCold adds what is in cold storage, and the plan, by shard.
 func (g *statsGathering) addCold(out *wire.StatsAnswer) error {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	slices.SortStableFunc(g.cold, func(a, b wire.ColdPart) int { return strings.Compare(a.Shard, b.Shard) })
-	out.Cold = g.cold
+	slices.SortStableFunc(g.plan, func(a, b wire.PlanSegment) int { return strings.Compare(a.Shard, b.Shard) })
+	out.Cold, out.Plan = g.cold, g.plan
 	objects := 0
 	for i := range out.Cold {
 		objects += len(out.Cold[i].Objects)

@@ -110,6 +110,7 @@ func (k *checker) relations(c *Config) {
 	k.require("http.write_timeout", c.HTTP.WriteTimeout > slowest,
 		"must be longer than reader.max_wait and twice reader.timeout and reader.cold_timeout together, %s", FormatDuration(slowest))
 	k.require("reader.cold_cache_dir", c.Reader.ColdCacheDir != "", "must not be empty")
+	k.require("reader.cold_cache_bytes", c.Reader.ColdCacheBytes == 0 || c.Reader.ColdCacheBytes >= 2*MiB, "must be at least 2MiB, or 0B for none, is %s", c.Reader.ColdCacheBytes)
 	k.require("cluster_proxy.apply_timeout", c.ClusterProxy.ApplyTimeout >= s.ApplyTimeout,
 		"must be at least shard_proxy.apply_timeout, %s", FormatDuration(s.ApplyTimeout))
 }

@@ -24,6 +24,8 @@ type ColdObject struct {
 	Rows       int64 // of the partitions below, in the whole object
 	SHA256     string
 	Partitions []int // of the part's, those with rows
+	From       int64 // minutes: of its day
+	To         int64
 }
 
 // objectMinutes is the most that an object spans: it is of one day.
@@ -32,10 +34,10 @@ const objectMinutes = 24 * 60
 // objectsQuery selects the objects of a cold piece, one row a partition.
 func objectsQuery(partitions []int, p piece, at int) *query {
 	q := &query{}
-	fmt.Fprintf(&q.text, "%c AS kind, m.partition_id AS a, CAST(m.byte_size AS SIGNED) AS b, CAST(m.row_count AS SIGNED) AS c, %d AS d, NULL AS e, LOWER(HEX(m.checksum)) AS f, m.object AS g"+
+	fmt.Fprintf(&q.text, "%c AS kind, m.partition_id AS a, CAST(m.byte_size AS SIGNED) AS b, CAST(m.row_count AS SIGNED) AS c, %d AS d, %s AS e, LOWER(HEX(m.checksum)) AS f, m.object AS g"+
 		" FROM archive_manifest m FORCE INDEX (archive_manifest_range) WHERE m.partition_id IN (%s) AND m.resolution = '%s'"+
 		" AND m.range_start >= %s AND m.range_start < %s AND m.range_end > %s AND m.state = 'stored'",
-		kindObject, at, joined(partitions), resolutionNames[p.table], appendTime(nil, max(0, p.from-objectMinutes)), appendTime(nil, p.to), appendTime(nil, p.from))
+		kindObject, at, inMinutes("m.range_start"), joined(partitions), resolutionNames[p.table], appendTime(nil, max(0, p.from-objectMinutes)), appendTime(nil, p.to), appendTime(nil, p.from))
 	return q
 }
 
@@ -49,6 +51,7 @@ type coldReader struct {
 func (sr *statsReader) takeObject(columns *[8]sql.RawBytes) error {
 	p := parser{}
 	partition, bytes, rows, at := int(p.integer(columns[1])), p.integer(columns[2]), p.integer(columns[3]), int(p.integer(columns[4]))
+	from := p.integer(columns[5])
 	if p.err != nil || !sr.known[partition] {
 		return p.err
 	}
@@ -64,7 +67,7 @@ func (sr *statsReader) takeObject(columns *[8]sql.RawBytes) error {
 		if sr.cold.objects++; sr.cold.objects > sr.request.MaxColdObjects {
 			return fmt.Errorf("more than %d: %w", sr.request.MaxColdObjects, ErrTooManyCold)
 		}
-		object = &ColdObject{Object: name, Bytes: bytes, SHA256: string(columns[6])}
+		object = &ColdObject{Object: name, Bytes: bytes, SHA256: string(columns[6]), From: from, To: from + objectMinutes}
 		sr.cold.byPiece[at][name] = object
 	}
 	object.Rows += rows

@@ -176,3 +176,16 @@ func (p piece) name() string {
 	}
 	return p.table.table
 }
+
+var placeNames = map[place]string{hot: "hot", restored: "restored", late: "late"}
+
+// told returns the pieces that are in tables.
+func told(pieces []piece) []Piece {
+	out := make([]Piece, 0, len(pieces))
+	for _, p := range pieces {
+		if p.place != cold {
+			out = append(out, Piece{Place: placeNames[p.place], Resolution: resolutionNames[p.table], From: p.from, To: p.to})
+		}
+	}
+	return out
+}

@@ -63,8 +63,16 @@ type KeyStats struct {
 // StatsAnswer holds the keys in the order of the request.
 type StatsAnswer struct {
 	Header
-	Keys []KeyStats
-	Cold []ColdPart // what the points lack because it is in cold storage
+	Keys   []KeyStats
+	Cold   []ColdPart // what the points lack because it is in cold storage
+	Pieces []Piece    // what was read of which table: the rows in the order of time, then what was added to them late
+}
+
+// Piece is a part of a range that was read from one table.
+type Piece struct {
+	Place      string // "hot", "restored", "late"
+	Resolution string
+	From, To   int64 // minutes
 }
 
 // Stats answers from one snapshot. It returns a *CheckpointError with ErrMisrouted if the shard does not own the partition of
@@ -154,7 +162,7 @@ const (
 	kindKey      = '1' // id, partition, name in g
 	kindRow      = '2' // key id, start, event count, value count, value sum, minimum, maximum
 	kindRestored = '4' // -, start, end, resolution in g
-	kindObject   = '5' // partition, bytes, rows, piece, -, checksum in hexadecimal, name
+	kindObject   = '5' // partition, bytes, rows, piece, start, checksum in hexadecimal, name
 	kindLate     = '6' // like kindRow
 )
 

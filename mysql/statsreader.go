@@ -170,7 +170,7 @@ func (sr *statsReader) finish() (*StatsAnswer, error) {
 		return nil, fmt.Errorf("%d, more than %d: %w", points, sr.request.MaxPoints, ErrTooManyPoints)
 	}
 	sr.header.Resolution = describe(sr.pieces, sr.lateRows)
-	return &StatsAnswer{Header: sr.header, Keys: sr.keys, Cold: sr.coldParts()}, nil
+	return &StatsAnswer{Header: sr.header, Keys: sr.keys, Cold: sr.coldParts(), Pieces: told(sr.pieces)}, nil
 }
 
 func mergeEqual(points []Point) []Point {

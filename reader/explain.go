@@ -1,8 +1,10 @@
 package reader
 
 import (
+	"cmp"
 	"encoding/json"
 	"fmt"
+	"slices"
 
 	"github.com/quipudb/quipu/wire"
 )
@@ -63,6 +65,20 @@ func explained(l *lookup, answer *wire.StatsAnswer, got *collected) *plan {
 		})
 	}
 	return out
+}
+
+// add keeps the plan of one more lookup, if there is one.
+func (g *gathered) add(p *plan) {
+	if p != nil {
+		g.plans = append(g.plans, p)
+	}
+}
+
+// sortPlans puts the plans in an order that does not depend on which lookup came first.
+func (g *gathered) sortPlans() {
+	slices.SortStableFunc(g.plans, func(a, b *plan) int {
+		return cmp.Or(cmp.Compare(a.Type, b.Type), cmp.Compare(a.From, b.From), cmp.Compare(a.To, b.To), cmp.Compare(a.Step, b.Step), cmp.Compare(a.Keys, b.Keys))
+	})
 }
 
 // appendPlan appends the plan of an answer, if one was asked for.

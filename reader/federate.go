@@ -35,6 +35,22 @@ type told struct {
 	plan    *plan                    // if it was asked for
 }
 
+// tellAll answers a lookup, in parts if one answer would name too many objects of cold storage.
+func (r *Reader) tellAll(ctx context.Context, l *lookup, m manner, take func(*lookup, *told, error)) {
+	answer, err := r.tell(ctx, l, m)
+	if wire.CodeOf(err) != wire.CodeTooLarge || len(l.keys) == 1 {
+		take(l, answer, err)
+		return
+	}
+	half := len(l.keys) / 2
+	for _, part := range []*lookup{
+		{kind: l.kind, span: l.span, keys: l.keys[:half], of: l.of[:half]},
+		{kind: l.kind, span: l.span, keys: l.keys[half:], of: l.of[half:]},
+	} {
+		r.tellAll(ctx, part, m, take)
+	}
+}
+
 // tell answers a lookup: from the shards, and from cold storage what they say is there.
 func (r *Reader) tell(ctx context.Context, l *lookup, m manner) (*told, error) {
 	answer, err := r.stats(ctx, l, m.explain)

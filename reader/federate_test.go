@@ -338,3 +338,32 @@ func TestDocumentBitesColdAnswers(t *testing.T) {
 		}
 	}
 }
+
+// crowded names too many objects for an answer about more than two keys.
+type crowded struct{ *ledger }
+
+func (c crowded) Stats(ctx context.Context, r *wire.StatsRequest) (*wire.StatsAnswer, error) {
+	if len(r.Keys) > 2 {
+		return nil, wire.NewProblem(wire.CodeTooLarge, "the answer needs too many objects of cold storage")
+	}
+	return c.ledger.Stats(ctx, r)
+}
+
+func TestLookupsAreDividedWhereObjectsAreMany(t *testing.T) {
+	l, v := &ledger{asOf: now.UnixMilli()}, &vault{}
+	r := rigOf(t, l, crowded{l}, nil, withVault(t, v, nil))
+	queries, want := []string{}, []string{}
+	for i := range 7 {
+		key := fmt.Sprint("k", i)
+		r.add(event.Event{Type: "view", Key: key, TimeMs: at(-20, 5, 0), Weight: int64(i + 1)})
+		queries, want = append(queries, fmt.Sprintf(`{"key":%q}`, key)), append(want, fmt.Sprint(i+1))
+	}
+	r.archive(v, now.Unix()/86400*minutesOfDay)
+	got := r.post(t, "/v1/stats:batch", `{"type":"view","explain":true,"queries":[`+strings.Join(queries, ",")+`]}`)
+	if diff := cmp.Diff(want, outcomes(t, got)); diff != "" {
+		t.Errorf("results differ (-want +got):\n%s", diff)
+	}
+	if plans := got.fields(t)["plan"].([]any); len(plans) != 4 {
+		t.Errorf("got %d plans, want one for each part: %v", len(plans), plans)
+	}
+}

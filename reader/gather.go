@@ -36,6 +36,9 @@ func (g *gathered) provenance() *wire.Provenance { return &g.Provenance }
 // problem already are left as they are.
 func (r *Reader) gather(ctx context.Context, results []result, m manner) *gathered {
 	out := &gathered{results: slices.Clone(results)}
+	if m.explain {
+		out.plans = []*plan{}
+	}
 	queries := make([]query, len(results))
 	for i := range results {
 		queries[i] = results[i].query
@@ -47,30 +50,26 @@ func (r *Reader) gather(ctx context.Context, results []result, m manner) *gather
 		join  joiner
 	)
 	group.SetLimit(lookupsAtOnce)
-	if m.explain {
-		out.plans = make([]*plan, len(lookups))
-	}
-	for i, l := range lookups {
+	for _, l := range lookups {
 		group.Go(func() error {
-			answer, err := r.tell(ctx, l, m)
-			mu.Lock()
-			defer mu.Unlock()
-			if err != nil {
-				r.fail(out, l, err)
-				join.failed(public(err).Code)
-				return nil
-			}
-			fill(out, l, answer)
-			if m.explain {
-				out.plans[i] = answer.plan
-			}
-			join.add(&answer.Provenance)
+			r.tellAll(ctx, l, m, func(l *lookup, answer *told, err error) {
+				mu.Lock()
+				defer mu.Unlock()
+				if err != nil {
+					r.fail(out, l, err)
+					join.failed(public(err).Code)
+					return
+				}
+				fill(out, l, answer)
+				out.add(answer.plan)
+				join.add(&answer.Provenance)
+			})
 			return nil
 		})
 	}
 	_ = group.Wait() // the goroutines above return no errors
 	out.Provenance = join.provenance()
-	out.plans = slices.DeleteFunc(out.plans, func(p *plan) bool { return p == nil }) // of lookups that failed
+	out.sortPlans()
 	return out
 }
 

@@ -45,7 +45,7 @@ SELECT 1, 'minute', FROM_UNIXTIME(?), FROM_UNIXTIME(?), CONCAT(?, seq), 99, UNHE
 	}
 	want := []wire.ColdPart{{
 		Shard: "s1", Resolution: "minute", From: first, To: first + 60, Partitions: []int{1},
-		Objects: []wire.ColdObject{{Object: "o1", Bytes: 99, Rows: 1, SHA256: "0a0b", Partitions: []int{1}}},
+		Objects: []wire.ColdObject{{Object: "o1", Bytes: 99, Rows: 1, SHA256: "0a0b", Partitions: []int{1}, From: first, To: first + day}},
 	}}
 	if diff := cmp.Diff(want, got.Cold); diff != "" {
 		t.Errorf("cold parts (-want +got):\n%s", diff)
@@ -53,6 +53,21 @@ SELECT 1, 'minute', FROM_UNIXTIME(?), FROM_UNIXTIME(?), CONCAT(?, seq), 99, UNHE
 	if points := got.Keys[0].Points; len(points) != 1 || points[0].Count != 2 || got.Sources[0].Resolution != "late" {
 		t.Errorf("got points %+v from %+v, want the late 2", points, got.Sources)
 	}
+	ask.Explain, ask.From = true, first-60
+	ask.To, ask.Step = first+day+180, wire.StepNone
+	if err := r.post(wire.PathStats, ask, &got); err != nil {
+		t.Fatal(err)
+	}
+	database := got.Sources[0].Database
+	wantPlan := []wire.PlanSegment{
+		{Shard: "s1", Database: database, Place: wire.PlaceHot, Resolution: "hour", From: first - 60, To: first},
+		{Shard: "s1", Database: database, Place: wire.PlaceHot, Resolution: "day", From: first, To: first + day},
+		{Shard: "s1", Database: database, Place: wire.PlaceHot, Resolution: "hour", From: first + day, To: first + day + 180},
+	}
+	if diff := cmp.Diff(wantPlan, got.Plan); diff != "" {
+		t.Errorf("plan (-want +got):\n%s", diff)
+	}
+	ask.Explain, ask.From, ask.To, ask.Step = false, first, first+60, wire.StepMinute
 	manifest("p", wire.MaxColdObjects)
 	r.servers.AwaitReplica(t)
 	problem := r.failsWith(wire.CodeTooLarge, func() error { return r.post(wire.PathStats, ask, &got) })

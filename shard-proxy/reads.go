@@ -80,6 +80,13 @@ func (p *Proxy) stats(ctx context.Context, r *wire.StatsRequest) (*wire.StatsAns
 		out.Keys = append(out.Keys, keyStats(key, got.Keys[at[key]], r))
 	}
 	out.Cold = p.coldParts(got.Cold)
+	if r.Explain {
+		for _, piece := range got.Pieces {
+			out.Plan = append(out.Plan, wire.PlanSegment{
+				Shard: p.cfg.ShardID, Database: from.ID, Place: piece.Place, Resolution: piece.Resolution, From: piece.From, To: piece.To,
+			})
+		}
+	}
 	return out, nil
 }
 
@@ -88,7 +95,7 @@ func (p *Proxy) coldParts(parts []mysql.ColdPart) []wire.ColdPart {
 	for _, part := range parts {
 		objects := make([]wire.ColdObject, len(part.Objects))
 		for i, o := range part.Objects {
-			objects[i] = wire.ColdObject{Object: o.Object, Bytes: o.Bytes, Rows: o.Rows, SHA256: o.SHA256, Partitions: o.Partitions}
+			objects[i] = wire.ColdObject{Object: o.Object, Bytes: o.Bytes, Rows: o.Rows, SHA256: o.SHA256, Partitions: o.Partitions, From: o.From, To: o.To}
 		}
 		out = append(out, wire.ColdPart{Shard: p.cfg.ShardID, Resolution: part.Resolution, From: part.From, To: part.To, Partitions: part.Partitions, Objects: objects})
 	}

@@ -69,7 +69,8 @@ func newColdStorage(h *host) (reader.Cold, func() error, error) {
 		return nil, nil, nil
 	}
 	objects, err := cold.NewObjects(cold.ObjectsConfig{
-		URL: h.cfg.Archive.URL, Timeout: cfg.ColdTimeout, FooterBytes: int64(cfg.FooterCacheBytes), Registerer: h.registry,
+		URL: h.cfg.Archive.URL, Timeout: cfg.ColdTimeout, FooterBytes: int64(cfg.FooterCacheBytes),
+		CacheDir: h.inDataDir(cfg.ColdCacheDir), CacheBytes: int64(cfg.ColdCacheBytes), Registerer: h.registry, Logger: h.log,
 	})
 	if err != nil {
 		return nil, nil, err

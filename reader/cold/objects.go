@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"sync"
 	"time"
 
@@ -12,6 +13,7 @@ import (
 
 	"github.com/quipudb/quipu/blob"
 	"github.com/quipudb/quipu/blob/countfile"
+	"github.com/quipudb/quipu/blob/diskcache"
 )
 
 // ObjectsConfig is what Objects need.
@@ -19,11 +21,14 @@ type ObjectsConfig struct {
 	URL         string        // of the store: see blob.Config
 	Timeout     time.Duration // of one request to it; blob's default if 0
 	FooterBytes int64         // of footers kept in memory; 0: none
+	CacheDir    string        // where blocks of objects are kept on disk; made if it is missing
+	CacheBytes  int64         // of it; 0: nothing is kept there
 	Registerer  prometheus.Registerer
+	Logger      *slog.Logger
 }
 
-// Objects reads count files from a store. The store is opened with the first lookup: until then, and as long as that fails, it is
-// ErrUnavailable.
+// Objects reads count files from a store, through a cache on disk. Both are opened with the first lookup: as long as the store can't be
+// opened it is ErrUnavailable, and it is tried again with each lookup. A cache that can't be opened is done without.
 type Objects struct {
 	cfg     ObjectsConfig
 	footers *cache[string, *countfile.File]
@@ -31,12 +36,13 @@ type Objects struct {
 
 	mu    sync.Mutex // guards what follows
 	store *blob.Store
+	cache *diskcache.Cache // nil: none
 }
 
 // NewObjects returns Objects. It does no I/O.
 func NewObjects(cfg ObjectsConfig) (*Objects, error) {
-	if cfg.Registerer == nil {
-		return nil, errors.New("make cold objects: registerer must be set")
+	if cfg.Registerer == nil || cfg.Logger == nil {
+		return nil, errors.New("make cold objects: registerer and logger must be set")
 	}
 	if err := blob.CheckURL(cfg.URL); err != nil {
 		return nil, fmt.Errorf("make cold objects: %w", err)
@@ -60,11 +66,11 @@ func NewObjects(cfg ObjectsConfig) (*Objects, error) {
 
 // Lookup implements Files.
 func (o *Objects) Lookup(ctx context.Context, l *Lookup) (map[string][]Row, error) {
-	store, err := o.opened(ctx)
+	bytes, err := o.reader(ctx, l.Object.Object, l.Object.Bytes)
 	if err != nil {
 		return nil, err
 	}
-	from := &objectReader{ctx: ctx, store: store, name: l.Object.Object, size: l.Object.Bytes, spend: l.Spend}
+	from := &meteredReader{bytes, l.Spend}
 	file, err := o.footer(from, l)
 	if err != nil {
 		return nil, meaning(err)
@@ -82,32 +88,51 @@ func (o *Objects) Lookup(ctx context.Context, l *Lookup) (map[string][]Row, erro
 
 const minutesOfDay = 24 * 60
 
-// opened returns the store.
-func (o *Objects) opened(ctx context.Context) (*blob.Store, error) {
+// reader returns the bytes of an object, for as long as ctx.
+func (o *Objects) reader(ctx context.Context, name string, size int64) (io.ReaderAt, error) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
+	if err := o.openLocked(ctx); err != nil {
+		return nil, err
+	}
+	if o.cache != nil {
+		return o.cache.Reader(ctx, name, size), nil
+	}
+	return &objectReader{ctx: ctx, store: o.store, name: name, size: size}, nil
+}
+
+func (o *Objects) openLocked(ctx context.Context) error {
 	if o.store != nil {
-		return o.store, nil
+		return nil
 	}
 	store, err := blob.Open(context.WithoutCancel(ctx), blob.Config{URL: o.cfg.URL, Timeout: o.cfg.Timeout, Registerer: o.cfg.Registerer})
 	if err != nil {
-		return nil, fmt.Errorf("%w: %v", ErrUnavailable, err)
+		return fmt.Errorf("%w: %v", ErrUnavailable, err)
 	}
 	o.store = store
-	return store, nil
+	if o.cfg.CacheBytes == 0 {
+		return nil
+	}
+	o.cache, err = diskcache.Open(diskcache.Config{
+		Source: store, Dir: o.cfg.CacheDir, MaxBytes: o.cfg.CacheBytes, Logger: o.cfg.Logger, Registerer: o.cfg.Registerer,
+	})
+	if err != nil {
+		o.cfg.Logger.Warn("there is no cache on disk of what is in cold storage", "path", o.cfg.CacheDir, "error", err)
+	}
+	return nil
 }
 
 // footer returns what an object says of itself.
-func (o *Objects) footer(from *objectReader, l *Lookup) (*countfile.File, error) {
-	file, ok := o.footers.get(from.name)
+func (o *Objects) footer(from io.ReaderAt, l *Lookup) (*countfile.File, error) {
+	file, ok := o.footers.get(l.Object.Object)
 	if ok {
 		o.used.WithLabelValues(fromMemory).Inc()
 	} else {
 		var err error
-		if file, err = countfile.Open(from, from.size); err != nil {
+		if file, err = countfile.Open(from, l.Object.Bytes); err != nil {
 			return nil, err
 		}
-		o.footers.add(from.name, file)
+		o.footers.add(l.Object.Object, file)
 		o.used.WithLabelValues(fromObject).Inc()
 	}
 	if day := file.Meta().Day; l.Object.From < l.Object.To && day != l.Object.From {
@@ -116,16 +141,18 @@ func (o *Objects) footer(from *objectReader, l *Lookup) (*countfile.File, error)
 	return file, nil
 }
 
-// Close ends the use of the store. No Lookup may be under way.
+// Close ends the use of store and cache. No Lookup may follow.
 func (o *Objects) Close() error {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	if o.store == nil {
-		return nil
+	var errs []error
+	if o.cache != nil {
+		errs = append(errs, o.cache.Close())
 	}
-	err := o.store.Close()
-	o.store = nil
-	return err
+	if o.store != nil {
+		errs = append(errs, o.store.Close())
+	}
+	return errors.Join(errs...)
 }
 
 // meaning turns an error of the store or of a file into one of this package. Spend's and the context's stay what they are.
@@ -140,13 +167,26 @@ func meaning(err error) error {
 	return err
 }
 
-// objectReader reads an object for one lookup, at its cost.
+// meteredReader reads at the cost of a lookup.
+type meteredReader struct {
+	from  io.ReaderAt
+	spend func(int64) error
+}
+
+// ReadAt implements io.ReaderAt.
+func (r *meteredReader) ReadAt(p []byte, offset int64) (int, error) {
+	if err := r.spend(int64(len(p))); err != nil {
+		return 0, err
+	}
+	return r.from.ReadAt(p, offset)
+}
+
+// objectReader reads an object without a cache.
 type objectReader struct {
 	ctx   context.Context // of the lookup
 	store *blob.Store
 	name  string
 	size  int64
-	spend func(int64) error
 }
 
 // ReadAt implements io.ReaderAt.
@@ -157,9 +197,6 @@ func (r *objectReader) ReadAt(p []byte, offset int64) (int, error) {
 	var end error
 	if rest := r.size - offset; int64(len(p)) > rest {
 		p, end = p[:rest], io.EOF
-	}
-	if err := r.spend(int64(len(p))); err != nil {
-		return 0, err
 	}
 	if err := r.store.ReadRange(r.ctx, r.name, p, offset); err != nil {
 		return 0, err

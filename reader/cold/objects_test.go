@@ -66,7 +66,7 @@ func viewed(key string, partition int, start, weight int64) countfile.Row {
 func newObjects(t testing.TB, cfg cold.ObjectsConfig, cacheBytes int64) (*cold.Storage, *prometheus.Registry) {
 	t.Helper()
 	registry := prometheus.NewRegistry()
-	cfg.Registerer = registry
+	cfg.Registerer, cfg.Logger = registry, slog.New(slog.DiscardHandler)
 	objects, err := cold.NewObjects(cfg)
 	if err != nil {
 		t.Fatal(err)
@@ -250,4 +250,29 @@ func TestContextEndsLookups(t *testing.T) {
 	if err != nil || len(a.Failures) != 1 || !errors.Is(a.Failures[0].Err, context.Canceled) {
 		t.Errorf("got %+v, %v, want a failure for the end of the context", a, err)
 	}
+}
+
+// What was read stays on disk, over a restart; a second reader with the same folder does without.
+func TestDiskCache(t *testing.T) {
+	url := t.TempDir()
+	o := stored(t, url, "minute", today, viewed("a", 1, today, 5))
+	p := part("minute", today, today+day, []int{1}, o)
+	cfg := cold.ObjectsConfig{URL: url, CacheDir: t.TempDir(), CacheBytes: 4 << 20}
+	fetched := func(t *testing.T) float64 {
+		s, registry := newObjects(t, cfg, 0)
+		if a := collect(t, s, question(0, []string{"a"}, p)); counts(a, 0)[0] != 5 {
+			t.Errorf("got %v, failures %v, want 5", counts(a, 0), a.Failures)
+		}
+		return metric(t, registry, "quipu_blob_read_bytes_total")
+	}
+	t.Run("first", func(t *testing.T) {
+		if first, beside := fetched(t), fetched(t); first == 0 || beside == 0 {
+			t.Errorf("got %v bytes for the first reader and %v for one beside it, want some for both", first, beside)
+		}
+	})
+	t.Run("restarted", func(t *testing.T) {
+		if again := fetched(t); again != 0 {
+			t.Errorf("got %v bytes, want none", again)
+		}
+	})
 }
