@@ -121,6 +121,10 @@ type Archive struct {
 	DropDelay      time.Duration `yaml:"drop_delay" range:"0s..30d"`
 	DeleteGrace    time.Duration `yaml:"delete_grace" range:"1m..3650d"`
 	MaxFilesPerDay int           `yaml:"max_files_per_day" range:"2..1000"`
+	Raw            string        `yaml:"raw" oneof:"on off"`
+	RawAfter       time.Duration `yaml:"raw_after" range:"1s..30d"`
+	RawKeep        time.Duration `yaml:"raw_keep" range:"1d..3650d"`
+	RawRate        int           `yaml:"raw_rate" range:"0..100000000"`
 }
 
 // Migrate configures quipu migrate.

@@ -3,6 +3,7 @@ package ingest_test
 import (
 	"bytes"
 	"encoding/json"
+	"errors"
 	"net/http"
 	"strings"
 	"testing"
@@ -10,7 +11,9 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/quipudb/quipu/eventlog"
 	"github.com/quipudb/quipu/eventlog/embedded"
+	"github.com/quipudb/quipu/eventlog/remote"
 	"github.com/quipudb/quipu/ingest"
 	"github.com/quipudb/quipu/wire"
 )
@@ -132,4 +135,25 @@ func TestWhatIsArchivedMustBeOfThisLog(t *testing.T) {
 		t.Fatal(err)
 	}
 	r.read(resp).wantProblem(t, http.StatusBadRequest, wire.CodeBadRequest)
+}
+
+func TestRemoteTellsTheHold(t *testing.T) {
+	r := holding(t, "", &checkpoints{})
+	if a := r.post(view(keyIn(0), "a")); a.Accepted != 1 {
+		t.Fatalf("got %+v", a)
+	}
+	client := wire.NewClient(wire.ClientConfig{})
+	t.Cleanup(client.Close)
+	log := remote.New(remote.Config{URLs: func() []string { return []string{"http://127.0.0.1:1", r.url} }, Client: client})
+	if err := log.Archived(t.Context(), wire.LogArchived{Incarnation: r.log.Incarnation(), Before: 2}); err != nil {
+		t.Fatal(err)
+	}
+	hold, err := log.Hold(t.Context())
+	if err != nil || hold.Partitions[0].Archived != 2 || hold.Partitions[0].Next != 2 {
+		t.Errorf("got %+v, %v", hold, err)
+	}
+	err = log.Archived(t.Context(), wire.LogArchived{Incarnation: r.log.Incarnation(), Before: 3})
+	if !errors.Is(err, eventlog.ErrBeyondEnd) {
+		t.Errorf("got %v", err)
+	}
 }

@@ -6,15 +6,18 @@ import (
 	"flag"
 	"fmt"
 	"math/rand/v2"
+	"net"
 	"sync"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"pgregory.net/rapid"
 
 	"github.com/quipudb/quipu/deploy/local"
 	"github.com/quipudb/quipu/event"
 	"github.com/quipudb/quipu/mysql"
+	"github.com/quipudb/quipu/testkit"
 )
 
 var resolutions = []string{"minute", "hour", "day"}
@@ -88,6 +91,21 @@ func (m *rollupRun) beside(other func() error) {
 	m.must(errors.Join(applied, done))
 }
 
+// hesitate lets time pass before each statement, so that what a call takes for one instant is stretched over several.
+func hesitate(c *mysql.Config) {
+	c.Dial = func(ctx context.Context, address string) (net.Conn, error) {
+		conn, err := new(net.Dialer).DialContext(ctx, "tcp", address)
+		return hesitant{conn}, err
+	}
+}
+
+type hesitant struct{ net.Conn }
+
+func (h hesitant) Write(b []byte) (int, error) {
+	time.Sleep(rand.N(40 * time.Millisecond))
+	return h.Conn.Write(b)
+}
+
 // INV-5: readers of the primary and of its replica, which never pause, while two writers send late and young rows, the roll-up goes on, and days are frozen,
 // archived and dropped right behind it.
 func TestReadersDuringArchiving(t *testing.T) {
@@ -112,7 +130,10 @@ func TestReadersDuringArchiving(t *testing.T) {
 		})
 	}
 	b.servers.AwaitReplica(t)
-	replica := pool(t, b.servers.Replica, local.AccountRead, nil)
+	readers := []*mysql.DB{b.read, pool(t, b.servers.Replica, local.AccountRead, nil)}
+	for _, db := range []*testkit.Database{b.servers.Primary, b.servers.Replica} {
+		readers = append(readers, pool(t, db, local.AccountRead, hesitate))
+	}
 	ranks := &rankings{archive: true}
 	ledgers := []*ledger{b.newLedger(t, 3), b.newLedger(t, 4)}
 	for i, l := range ledgers {
@@ -121,9 +142,11 @@ func TestReadersDuringArchiving(t *testing.T) {
 		for i := range keys {
 			keys[i] = fmt.Sprintf("p%d-k%d", l.partition, i)
 		}
-		background(func(n func(int) int) error {
-			return ranks.check(ctx, []*mysql.DB{b.read, replica}[i], rankingQuestion(n, "view", around.Load()), ledgers...)
-		})
+		for _, read := range []*mysql.DB{readers[i], readers[i+2]} {
+			background(func(n func(int) int) error {
+				return ranks.check(ctx, read, rankingQuestion(n, "view", around.Load()), ledgers...)
+			})
+		}
 		background(func(n func(int) int) error {
 			rows := make([]event.Row, 1+n(8))
 			for i := range rows {
@@ -132,7 +155,7 @@ func TestReadersDuringArchiving(t *testing.T) {
 			applied.Add(1)
 			return l.apply(context.WithoutCancel(ctx), b.primary, rows)
 		})
-		for _, read := range []*mysql.DB{b.read, replica} {
+		for _, read := range readers {
 			background(func(n func(int) int) error {
 				from, to, step := question(n, around.Load())
 				asked := keys

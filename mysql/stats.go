@@ -91,52 +91,72 @@ func (d *DB) Stats(ctx context.Context, r *StatsRequest) (*StatsAnswer, error) {
 	return answer, nil
 }
 
+// planAttempts is how often a statement is written anew before the placement is held still.
+const planAttempts = 3
+
 // stats needs one statement, which is one snapshot: it is written for the placement as last seen, and written again should the snapshot hold
 // another one, for marks move a few times a day, or back in a database that lags. One key is named; the ids of many are read before, for the
 // server finds its way to each only when it sees the ids.
-//
-// Nothing is read in a transaction of several statements, whose snapshot would begin before the locks on the later statements' tables: a time
-// partition that was dropped in between would read as empty.
-func (d *DB) stats(ctx context.Context, r *StatsRequest) (*StatsAnswer, error) {
+func (d *DB) stats(ctx context.Context, r *StatsRequest) (answer *StatsAnswer, err error) {
 	conn, err := d.sql.Connx(ctx)
 	if err != nil {
 		return nil, meaning(err)
 	}
 	defer conn.Close()
 	asked := &statsPlan{request: r, placement: d.placed.Load()}
-	for range maxAttempts {
+	for range planAttempts {
 		reader, err := d.read(ctx, conn, asked)
 		if err != nil {
 			return nil, err
 		}
-		if err := reader.complete(); err != nil {
-			return nil, err
-		}
-		reader.placement.settle()
 		if asked.holds(reader) {
 			return reader.finish()
 		}
 		d.placed.Store(reader.placement)
-		asked = &statsPlan{request: r, placement: reader.placement}
-		if len(r.Keys) > 1 {
-			asked.ids, asked.term = reader.found, reader.header.Term
-		}
+		asked = reader.plan()
 	}
-	return nil, fmt.Errorf("the placement of rows or the keys changed %d times: %w", maxAttempts, ErrUnavailable)
+	return d.statsInOneTransaction(ctx, conn, r)
+}
+
+// statsInOneTransaction reads state and rows one after the other, while marks move faster than a plan lasts. Its first statement names all tables,
+// so that its locks on them come before the snapshot: else a time partition that is dropped in between would read as empty.
+func (d *DB) statsInOneTransaction(ctx context.Context, conn *sqlx.Conn, r *StatsRequest) (answer *StatsAnswer, err error) {
+	if _, err := conn.ExecContext(ctx, "START TRANSACTION READ ONLY"); err != nil {
+		discard(conn)
+		return nil, meaning(err)
+	}
+	defer rollback(ctx, conn) // what was read stays read
+	state, err := d.read(ctx, conn, &statsPlan{request: r, allTables: true})
+	if err != nil {
+		return nil, err
+	}
+	asked := state.plan()
+	reader, err := d.read(ctx, conn, asked)
+	if err != nil {
+		return nil, err
+	}
+	if !asked.holds(reader) {
+		return nil, fmt.Errorf("a transaction saw two states: %w", ErrUnavailable)
+	}
+	return reader.finish()
 }
 
 // read carries a plan out. A schema without an archive holds all rows where they were counted.
 func (d *DB) read(ctx context.Context, conn *sqlx.Conn, asked *statsPlan) (*statsReader, error) {
 	reader := newStatsReader(asked.request)
 	err := reader.run(ctx, d, conn, asked.query(reader, true))
-	if !olderSchema(err) {
-		return reader, err
+	if olderSchema(err) {
+		if asked.placement != nil && asked.placement.archive {
+			asked.placement = nil // it went by tables that are no more
+		}
+		reader = newStatsReader(asked.request)
+		err = reader.run(ctx, d, conn, asked.query(reader, false))
 	}
-	if asked.placement != nil && asked.placement.archive {
-		asked.placement = nil // it went by tables that are no more
+	if err != nil {
+		return nil, err
 	}
-	reader = newStatsReader(asked.request)
-	return reader, reader.run(ctx, d, conn, asked.query(reader, false))
+	reader.placement.settle()
+	return reader, reader.complete()
 }
 
 func joined[T uint64 | int](values []T) string {

@@ -6,6 +6,7 @@ type statsPlan struct {
 	placement *placement
 	ids       map[int]uint64 // of keys that an earlier statement found, by place in the request, when there are many
 	term      uint64         // of ids
+	allTables bool           // the statement names every table that one which follows may read
 
 	pieces []piece
 	rows   bool // were asked
@@ -19,6 +20,9 @@ func (p *statsPlan) query(sr *statsReader, archive bool) *query {
 	r := p.request
 	q := headerQuery(r.Keys, archive, p.placement == nil || p.placement.everRestored)
 	p.pieces, p.rows = nil, p.placement != nil && (len(r.Keys) == 1 || p.ids != nil)
+	if p.allTables {
+		q.addTables(archive)
+	}
 	if unknown := sr.adopt(p.ids); len(unknown) > 0 {
 		q.add(keysQuery(unknown))
 	}
@@ -45,4 +49,30 @@ func (p *statsPlan) query(sr *statsReader, archive bool) *query {
 // holds tells whether what a plan went by is what its statement's snapshot holds.
 func (p *statsPlan) holds(sr *statsReader) bool {
 	return p.rows && p.placement.equal(sr.placement) && (p.ids == nil || p.term == sr.header.Term && len(p.ids) == len(sr.found))
+}
+
+// plan is what to ask after the state is known.
+func (sr *statsReader) plan() *statsPlan {
+	plan := &statsPlan{request: sr.request, placement: sr.placement}
+	if len(sr.request.Keys) > 1 {
+		plan.ids, plan.term = sr.found, sr.header.Term
+	}
+	return plan
+}
+
+// addTables reads nothing of all tables that may hold rows of an answer.
+func (q *query) addTables(archive bool) {
+	tables := []string{"event_types", "counted_keys"}
+	for _, r := range countsTables() {
+		tables = append(tables, r.table)
+		if archive {
+			tables = append(tables, r.late, r.restored)
+		}
+	}
+	if archive {
+		tables = append(tables, "archive_manifest")
+	}
+	for _, table := range tables {
+		q.text.WriteString(" UNION ALL (SELECT 9, NULL, NULL, NULL, NULL, NULL, NULL, NULL FROM " + table + " LIMIT 0)")
+	}
 }

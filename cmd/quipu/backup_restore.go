@@ -108,7 +108,7 @@ func reachError(found *backup.Stored, hold *wire.LogHold) error {
 	if len(missing) == 0 {
 		return nil
 	}
-	return fmt.Errorf("%w (%s); another backup may do, and --force restores all the same",
+	return fmt.Errorf("%w (%s); another backup may do, raw events in cold storage reach further back, and --force restores all the same",
 		errReach, strings.Join(missing[:min(len(missing), 3)], "; "))
 }
 
@@ -123,6 +123,7 @@ Next:
 3. Start the replicas, and on each:
      CHANGE MASTER TO MASTER_HOST='…', MASTER_PORT=…, MASTER_USER='…', MASTER_PASSWORD='…', MASTER_USE_GTID=slave_pos; START SLAVE;
    The position is set already.
+4. quipu archive recount compares the counts with the raw events.
 `, o.shard, found.Name, strings.Join(o.into, ", "), r.Position, r.Term)
 	return err
 }

@@ -86,7 +86,7 @@ func (h *host) ingestConfig(log ingest.Log, fingerprinter event.Fingerprinter) i
 		Checkpoints: checkpoints{proxies}, Types: h.directory.EventTypes, Fingerprinter: fingerprinter,
 		MaxBody: int64(cfg.MaxBody), MaxEvents: cfg.MaxEvents, MaxInFlight: int64(cfg.MaxInFlight), AcceptAhead: cfg.AcceptAhead,
 		CommitDelay: cfg.CommitDelay, CommitBytes: int(cfg.CommitSize), Window: h.cfg.Cluster.Window, WindowMaxIDs: cfg.WindowMaxIDs,
-		IdempotencyMax: cfg.IdempotencyMax, Retention: retention, TrimInterval: cfg.TrimInterval, AppendTimeout: cfg.AppendTimeout,
+		IdempotencyMax: cfg.IdempotencyMax, Retention: retention, TrimInterval: cfg.TrimInterval, Hold: archivesRaw(h.cfg), AppendTimeout: cfg.AppendTimeout,
 		Drain: h.cfg.HTTP.Drain, Logger: h.log, Registerer: h.registry,
 	}
 }

@@ -48,8 +48,9 @@ Settings: the section rollup.`,
 // buildRollup wires the compactor.
 //
 //	ZooKeeper client ──► lock of a shard ──► roller ──HTTP──► shard proxies (directory: which live)
+//	                     lock of a partition ──► archiver of raw events ──HTTP──► ingest, and cold storage
 //	HTTP server: probes and metrics only
-func buildRollup(_ context.Context, h *host) (duty, error) {
+func buildRollup(ctx context.Context, h *host) (duty, error) {
 	cfg := h.cfg.Rollup
 	r, err := rollup.New(rollup.Config{
 		Owner: newOwner(h.member.ID), Snapshot: h.directory.Snapshot, Client: h.calls, Lock: h.zk.Lock,
@@ -58,7 +59,15 @@ func buildRollup(_ context.Context, h *host) (duty, error) {
 	if err != nil {
 		return duty{}, err
 	}
-	return duty{run: r.Run}, nil
+	raw, closeRaw, err := newRoleRawArchiver(ctx, h)
+	if err != nil {
+		return duty{}, err
+	}
+	run := r.Run
+	if raw != nil {
+		run = runBoth(run, raw.Run)
+	}
+	return duty{run: run, close: closeRaw}, nil
 }
 
 // newOwner tells a process from its own past: an epoch may be given out twice, after a database fell back in time.
