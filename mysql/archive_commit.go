@@ -28,14 +28,14 @@ type ArchiveCommit struct {
 // errDone ends a transaction that finds its work done.
 var errDone = errors.New("it was committed before")
 
-// check refuses what can never be committed.
-func (c *ArchiveCommit) check() (resolution, error) {
+// check refuses what can never be committed. From and to are the days of the objects.
+func (c *ArchiveCommit) check(from, to int64) (resolution, error) {
 	table, err := resolutionOf(c.Resolution)
 	if err != nil {
 		return table, err
 	}
-	if c.From < 0 || c.From >= c.To || c.From%minutesPerDay != 0 || c.To%minutesPerDay != 0 {
-		return table, fmt.Errorf("minutes %d to %d are no whole days: %w", c.From, c.To, ErrUnapplicable)
+	if from < 0 || from >= to || from%minutesPerDay != 0 || to%minutesPerDay != 0 {
+		return table, fmt.Errorf("minutes %d to %d are no whole days: %w", from, to, ErrUnapplicable)
 	}
 	names := map[string]bool{}
 	for i := range c.Objects {
@@ -44,7 +44,7 @@ func (c *ArchiveCommit) check() (resolution, error) {
 			return table, fmt.Errorf("object %s occurs twice: %w", o.Object, ErrUnapplicable)
 		}
 		names[o.Object] = true
-		if err := o.check(c.From, c.To); err != nil {
+		if err := o.check(from, to); err != nil {
 			return table, fmt.Errorf("object %s: %w", o.Object, err)
 		}
 	}
@@ -92,7 +92,7 @@ func (c *ArchiveCommit) sums() partitionSums {
 // CommitFrozen moves the cold mark over [From, To): the objects hold all rows of the table there. It returns a *ConservationError if their sums say
 // otherwise. Repeating a commit that took place succeeds.
 func (p *Primary) CommitFrozen(ctx context.Context, c *ArchiveCommit) (ArchiveMark, error) {
-	table, err := c.check()
+	table, err := c.check(c.From, c.To)
 	if err != nil {
 		return ArchiveMark{}, fmt.Errorf("commit frozen %s rows: %w", c.Resolution, err)
 	}

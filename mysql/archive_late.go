@@ -10,12 +10,13 @@ import (
 // deletedAtOnce bounds the rows of one DELETE.
 const deletedAtOnce = 20_000
 
-// CommitLate makes objects the place of all sealed late rows of one cold day, and deletes those. It returns a *ConservationError if the sums differ,
+// CommitLate makes objects the place of all sealed late rows of one cold day, or of a part of it, [From, To), and deletes those. It returns a *ConservationError if the sums differ,
 // and ErrConflict while a restored range holds copies of the day, for they would lack the rows. Repeating a commit that took place succeeds.
 func (p *Primary) CommitLate(ctx context.Context, c *ArchiveCommit) (ArchiveMark, error) {
-	table, err := c.check()
-	if err == nil && c.To-c.From != minutesPerDay {
-		err = fmt.Errorf("minutes %d to %d are not one day: %w", c.From, c.To, ErrUnapplicable)
+	from := c.From - c.From%minutesPerDay
+	table, err := c.check(from, from+minutesPerDay)
+	if err == nil && (c.From < 0 || c.From >= c.To || c.To > from+minutesPerDay) {
+		err = fmt.Errorf("minutes %d to %d are not of one day: %w", c.From, c.To, ErrUnapplicable)
 	}
 	var mark ArchiveMark
 	if err == nil {

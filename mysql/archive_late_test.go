@@ -78,6 +78,19 @@ func TestCommitLate(t *testing.T) {
 	if diff := gocmp.Diff(want, b.rows(t, "SELECT CAST(start AS CHAR), event_count, late_round FROM quipu.late_minute_counts ORDER BY start")); diff != "" {
 		t.Errorf("late rows (-want +got):\n%s", diff)
 	}
+	// A part of a day that has too many rows for one transaction. Its objects are of the day all the same.
+	part := b.sealedDay(t, l, "minute", "part", dayAt(-2))
+	part.To = dayAt(-2) + 5
+	if _, err := b.primary.CommitLate(t.Context(), part); !errors.Is(err, mysql.ErrConservation) {
+		t.Errorf("a part without the row: got %v, want %v", err, mysql.ErrConservation)
+	}
+	part.From, part.To = part.To, part.To+1
+	if _, err := b.primary.CommitLate(t.Context(), part); err != nil {
+		t.Error(err)
+	}
+	if got := b.cold(t, "minute", dayAt(-2)); got != before+108 {
+		t.Errorf("got %d events in objects, want 108 more than %d", got, before)
+	}
 	// A day without sealed rows needs no object.
 	if _, err := b.primary.CommitLate(t.Context(), &mysql.ArchiveCommit{Leader: l, Resolution: "hour", From: 0, To: day}); !errors.Is(err, mysql.ErrConflict) {
 		t.Errorf("hours that are not cold: got %v, want %v", err, mysql.ErrConflict)
@@ -191,46 +204,51 @@ func TestArchivingBesideLateWriters(t *testing.T) {
 	}
 }
 
+// mergeOf is the commit of one object in place of all of a day's, with their sums.
+func mergeOf(page []mysql.ManifestRow, generation string) *mysql.ArchiveCommit {
+	first := page[0]
+	c := &mysql.ArchiveCommit{Resolution: first.Resolution, From: first.From, To: first.To}
+	row := mysql.ArchiveRow{Row: counted("any", first.From, 1)}
+	c.Objects = objectsOf(first.Resolution, generation, []mysql.ArchiveRow{row})
+	c.Objects[0].Parts = nil
+	for _, m := range page {
+		if !slices.Contains(c.Replaced, m.Object) {
+			c.Replaced = append(c.Replaced, m.Object)
+		}
+		at := slices.IndexFunc(c.Objects[0].Parts, func(p mysql.ArchiveSums) bool { return p.Partition == m.Partition })
+		if at < 0 {
+			c.Objects[0].Parts = append(c.Objects[0].Parts, m.ArchiveSums)
+			continue
+		}
+		p := &c.Objects[0].Parts[at]
+		p.Rows += m.Rows
+		p.EventCount, p.ValueCount, p.ValueSum = p.EventCount.Add(m.EventCount), p.ValueCount.Add(m.ValueCount), p.ValueSum.Add(m.ValueSum)
+	}
+	return c
+}
+
 func TestCommitMerged(t *testing.T) {
 	b, l := archiveBench(t)
-	frozen := b.turnCold(t, l, "minute", dayAt(-1))
+	b.turnCold(t, l, "minute", dayAt(-1))
 	b.apply(t, request(b.claim(t, 3), 2, 3, counted("k0", dayAt(-2), 7)))
 	late := b.sealedDay(t, l, "minute", "late1", dayAt(-2))
 	if _, err := b.primary.CommitLate(t.Context(), late); err != nil {
 		t.Fatal(err)
 	}
-	replaced := []string{frozen.Objects[1].Object, late.Objects[0].Object}
-	if frozen.Objects[1].From != dayAt(-2) {
-		replaced[0] = frozen.Objects[0].Object
-	}
 	before := b.cold(t, "minute", dayAt(-2))
-	// The late row is of the same key and minute as one that was there: one row less.
-	rows := []mysql.ArchiveRow{}
-	sums := map[int]*mysql.ArchiveSums{}
 	page, _, err := b.read.Manifest(t.Context(), &mysql.ManifestRequest{Resolution: "minute", From: dayAt(-2), To: dayAt(-1)})
 	if err != nil {
 		t.Fatal(err)
 	}
-	merged := objectsOf("minute", "merged", append(rows, mysql.ArchiveRow{Row: counted("any", dayAt(-2), 1)}))
-	merged[0].Parts = nil
-	for _, m := range page {
-		if sums[m.Partition] == nil {
-			merged[0].Parts = append(merged[0].Parts, mysql.ArchiveSums{Partition: m.Partition})
-			sums[m.Partition] = &mysql.ArchiveSums{Partition: m.Partition}
-		}
-		s := sums[m.Partition]
-		s.Rows += m.Rows
-		s.EventCount, s.ValueCount, s.ValueSum = s.EventCount.Add(m.EventCount), s.ValueCount.Add(m.ValueCount), s.ValueSum.Add(m.ValueSum)
-	}
+	good := *mergeOf(page, "merged")
+	good.Leader = l
+	merged, replaced := good.Objects, good.Replaced
 	for i := range merged[0].Parts {
-		p := &merged[0].Parts[i]
-		*p = *sums[p.Partition]
-		if p.Partition == 3 {
-			p.Rows--
+		if merged[0].Parts[i].Partition == 3 {
+			merged[0].Parts[i].Rows-- // the late row is of the same key and minute as one that was there
 		}
 	}
 	b.intend(t, l, merged)
-	good := mysql.ArchiveCommit{Leader: l, Resolution: "minute", From: dayAt(-2), To: dayAt(-1), Objects: merged, Replaced: replaced}
 	for name, one := range map[string]struct {
 		change func(*mysql.ArchiveCommit)
 		want   error

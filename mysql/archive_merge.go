@@ -10,7 +10,7 @@ import (
 // CommitMerged makes objects the place of what others of the same day hold, which retire. The sums must be the same, the rows may be fewer. Repeating a
 // commit that took place succeeds.
 func (p *Primary) CommitMerged(ctx context.Context, c *ArchiveCommit) (ArchiveMark, error) {
-	table, err := c.check()
+	table, err := c.check(c.From, c.To)
 	switch {
 	case err != nil:
 	case c.To-c.From != minutesPerDay:

@@ -281,11 +281,13 @@ value_max = COALESCE(GREATEST(value_max, VALUES(value_max)), VALUES(value_max), 
 	}
 }
 
-// drop drops the time partitions of which all is cold.
+// drop drops the time partitions of which all is cold, but not the last one of a table.
 func (s *coldStore) drop(resolution string) error {
 	var names sql.NullString
 	err := s.root.QueryRow(`SELECT GROUP_CONCAT(p.partition_name) FROM information_schema.partitions p JOIN quipu.archive_marks a ON a.resolution = ?
-WHERE p.table_schema = 'quipu' AND p.table_name = CONCAT(a.resolution, '_counts') AND CAST(REPLACE(p.partition_description, '''', '') AS DATETIME) <= a.cold_before`, resolution).Scan(&names)
+WHERE p.table_schema = 'quipu' AND p.table_name = CONCAT(a.resolution, '_counts') AND CAST(REPLACE(p.partition_description, '''', '') AS DATETIME) <= a.cold_before
+AND p.partition_ordinal_position < (SELECT MAX(x.partition_ordinal_position) FROM information_schema.partitions x
+WHERE x.table_schema = 'quipu' AND x.table_name = CONCAT(?, '_counts'))`, resolution, resolution).Scan(&names)
 	if err != nil || !names.Valid {
 		return err
 	}

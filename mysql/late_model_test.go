@@ -25,7 +25,7 @@ var resolutions = []string{"minute", "hour", "day"}
 // INV-5, INV-6: events of any age, roll-ups, freezes, archiving, late rounds, merges, restores and drops in any order, some at the same time; every answer
 // with its cold parts is the model's.
 func TestArchiveAgainstModel(t *testing.T) {
-	sequences(t, "40")
+	sequences(t, "20")
 	b := rollupBench(t)
 	store := newColdStore(b.servers.Primary.Root())
 	sequence := 0

@@ -149,7 +149,7 @@ func row(n func(int) int, keys []string, around int64) event.Row {
 // INV-5, INV-6: events of any age, steps of a roll-up, crashes, zombies and reads in any order, some at the same time,
 // against the model.
 func TestRollupAgainstModel(t *testing.T) {
-	sequences(t, "60")
+	sequences(t, "30")
 	b := rollupBench(t)
 	sequence := 0
 	ranks := &rankings{}

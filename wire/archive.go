@@ -151,7 +151,7 @@ type ArchiveCommitKind string
 // The kinds.
 const (
 	CommitFrozen ArchiveCommitKind = "frozen" // all rows of the table in [From, To), From being the cold mark: the mark moves to To
-	CommitLate   ArchiveCommitKind = "late"   // all sealed late rows in [From, To), which are deleted in the same transaction
+	CommitLate   ArchiveCommitKind = "late"   // all sealed late rows in [From, To), a day or a part of one, which are deleted in the same transaction
 	CommitMerged ArchiveCommitKind = "merged" // what the Replaced objects held, which retire
 )
 
