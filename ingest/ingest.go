@@ -70,6 +70,7 @@ type Config struct {
 	Log           Log // open; whoever opened it closes it after Run
 	Registry      Registry
 	Checkpoints   Checkpoints                  // nil: the log is never trimmed
+	Replicas      Replicas                     // nil: the log is kept for every database, however full it is
 	Types         func() map[string]event.Type // registered event types; nil while they are not known
 	Fingerprinter event.Fingerprinter
 

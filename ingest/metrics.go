@@ -18,7 +18,9 @@ type metrics struct {
 	batch    prometheus.Histogram
 	appendOK prometheus.Observer
 	trims    *prometheus.CounterVec
-	waiting  *prometheus.GaugeVec
+
+	unpromotable prometheus.Counter
+	waiting      *prometheus.GaugeVec
 }
 
 func newMetrics(r prometheus.Registerer) *metrics {
@@ -40,6 +42,9 @@ func newMetrics(r prometheus.Registerer) *metrics {
 			Name: "quipu_ingest_batch_events", Help: "Events of one batch, gathered from all requests of a moment.",
 			Buckets: prometheus.ExponentialBuckets(1, 4, 10),
 		}),
+		unpromotable: prometheus.NewCounter(prometheus.CounterOpts{
+			Name: "quipu_ingest_unpromotable_total", Help: "Replicas that the log was no longer kept for, because it was nearly full and they lagged.",
+		}),
 		trims: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "quipu_ingest_trim_rounds_total", Help: "Rounds of trimming the log, by outcome: done, or held back because a checkpoint is not known.",
 		}, []string{"outcome"}),
@@ -49,7 +54,7 @@ func newMetrics(r prometheus.Registerer) *metrics {
 	}, []string{"partition"})
 	m.appendOK = m.append.WithLabelValues("ok")
 	if r != nil {
-		r.MustRegister(m.accepted, m.rejected, m.refused, m.append, m.batch, m.trims, m.waiting)
+		r.MustRegister(m.accepted, m.rejected, m.refused, m.append, m.batch, m.trims, m.unpromotable, m.waiting)
 	}
 	return m
 }

@@ -2,6 +2,7 @@ package ingest
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"time"
 
@@ -42,8 +43,12 @@ func (i *Ingest) trim(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("ask for checkpoints: %w", err)
 	}
+	promotable, err := i.withoutUnpromotable(ctx, &answer)
+	if err != nil {
+		return err
+	}
 	if len(answer.Missing) > 0 {
-		return fmt.Errorf("checkpoints of %v are not known", answer.Missing)
+		return errors.Join(fmt.Errorf("checkpoints of %v are not known", answer.Missing), i.giveUp(ctx, promotable, answer.Missing))
 	}
 	needed := neededFrom(answer.Checkpoints, i.cfg.Log.Incarnation(), len(i.lanes))
 	now, err := i.cfg.Log.Now()
@@ -57,7 +62,7 @@ func (i *Ingest) trim(ctx context.Context) error {
 		}
 		if used, limit := i.cfg.Log.Bytes(); used <= limit/4*3 || retention == 0 {
 			i.warnOfHold(waiting)
-			return nil
+			return i.giveUp(ctx, promotable, i.heldBackBy(promotable, answer.Checkpoints, needed))
 		}
 		if retention /= 2; retention < leastRetention {
 			retention = 0

@@ -24,7 +24,7 @@ type ObjectsConfig struct {
 	CacheDir    string        // where blocks of objects are kept on disk; made if it is missing
 	CacheBytes  int64         // of it; 0: nothing is kept there
 	Registerer  prometheus.Registerer
-	Logger      *slog.Logger
+	Logger      *slog.Logger // of the cache
 }
 
 // Objects reads count files from a store, through a cache on disk. Both are opened with the first lookup: as long as the store can't be
@@ -41,8 +41,8 @@ type Objects struct {
 
 // NewObjects returns Objects. It does no I/O.
 func NewObjects(cfg ObjectsConfig) (*Objects, error) {
-	if cfg.Registerer == nil || cfg.Logger == nil {
-		return nil, errors.New("make cold objects: registerer and logger must be set")
+	if cfg.Registerer == nil || (cfg.Logger == nil && cfg.CacheBytes > 0) {
+		return nil, errors.New("make cold objects: registerer, and with a cache logger, must be set")
 	}
 	if err := blob.CheckURL(cfg.URL); err != nil {
 		return nil, fmt.Errorf("make cold objects: %w", err)
