@@ -100,6 +100,7 @@ type Rollup struct {
 	Interval  time.Duration `yaml:"interval" range:"100ms..1h"`
 	ChunkRows int           `yaml:"chunk_rows" range:"100..100000"`
 	Pause     time.Duration `yaml:"pause" range:"0s..1m"`
+	Ranked    int           `yaml:"ranked_keys" range:"10..10000"`
 }
 
 // Retention says how long the shards keep counts; 0 is for ever.

@@ -162,5 +162,9 @@ func (t *transaction) apply(ctx context.Context, r *ApplyRequest, g *generation,
 	if term != g.term {
 		return upserts{}, fmt.Errorf("ids are of term %d, the shard is in %d: %w", g.term, term, ErrTermChanged)
 	}
-	return t.upsert(ctx, cells, tables)
+	sent, err := t.upsert(ctx, cells, tables)
+	if err != nil || sent.coarse == 0 {
+		return sent, err
+	}
+	return sent, t.rankLate(ctx, cells, tables)
 }

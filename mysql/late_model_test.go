@@ -29,10 +29,12 @@ func TestArchiveAgainstModel(t *testing.T) {
 	b := rollupBench(t)
 	store := newColdStore(b.servers.Primary.Root())
 	sequence := 0
+	ranks := &rankings{archive: true}
 	rapid.Check(t, func(rt *rapid.T) {
 		sequence++
 		n := func(limit int) int { return rapid.IntRange(0, limit-1).Draw(rt, "n") }
-		m := &rollupRun{b: b, t: rt, l: b.newLedger(t, 3), n: n}
+		m := &rollupRun{b: b, t: rt, l: b.newLedger(t, 3), n: n, ranks: ranks}
+		m.l.kind = fmt.Sprint("kind-", sequence) // a ranking is of all keys of a type
 		m.l.store = store
 		for i := range 5 {
 			m.keys = append(m.keys, fmt.Sprintf("s%d-k%d", sequence, i))
@@ -49,6 +51,7 @@ func TestArchiveAgainstModel(t *testing.T) {
 			"restore": act(func(r string) error { return store.restore(r, int64(1+n(4)), int64(1+n(3))) }), "": func(*rapid.T) { m.read() },
 		})
 	})
+	ranks.report(t)
 }
 
 // sequences sets how many a test draws, unless that was asked for.
@@ -108,10 +111,6 @@ func (h hesitant) Write(b []byte) (int, error) {
 func TestReadersDuringArchiving(t *testing.T) {
 	b := rollupBench(t)
 	store := newColdStore(b.servers.Primary.Root())
-	keys := make([]string, 12)
-	for i := range keys {
-		keys[i] = fmt.Sprint("k", i)
-	}
 	var around atomic.Int64
 	around.Store(minute(10, 30))
 	ctx, stop := context.WithCancel(t.Context())
@@ -135,9 +134,19 @@ func TestReadersDuringArchiving(t *testing.T) {
 	for _, db := range []*testkit.Database{b.servers.Primary, b.servers.Replica} {
 		readers = append(readers, pool(t, db, local.AccountRead, hesitate))
 	}
-	for _, partition := range []int{3, 4} {
-		l := b.newLedger(t, partition)
+	ranks := &rankings{archive: true}
+	ledgers := []*ledger{b.newLedger(t, 3), b.newLedger(t, 4)}
+	for i, l := range ledgers {
 		l.store = store
+		keys := make([]string, 12)
+		for i := range keys {
+			keys[i] = fmt.Sprintf("p%d-k%d", l.partition, i)
+		}
+		for _, read := range []*mysql.DB{readers[i], readers[i+2]} {
+			background(func(n func(int) int) error {
+				return ranks.check(ctx, read, rankingQuestion(n, "view", around.Load()), ledgers...)
+			})
+		}
 		background(func(n func(int) int) error {
 			rows := make([]event.Row, 1+n(8))
 			for i := range rows {
@@ -162,7 +171,7 @@ func TestReadersDuringArchiving(t *testing.T) {
 		}
 	}
 	lead := b.lead(t, "r1")
-	lead.ChunkRows = 200
+	lead.ChunkRows, lead.RankedKeys = 200, 3
 	must := func(err error) {
 		if err != nil && ctx.Err() == nil {
 			t.Error(err)
@@ -196,5 +205,6 @@ func TestReadersDuringArchiving(t *testing.T) {
 			t.Errorf("no time partition of %s was dropped", table)
 		}
 	}
+	ranks.report(t)
 	t.Logf("%d answers, %d of them of old times, during %d flushes", answers.Load(), colds.Load(), applied.Load())
 }

@@ -236,11 +236,6 @@ func keysQuery(keys []StatsKey) *query {
 	return q
 }
 
-// rowsQuery selects what a counts table holds of the keys that a predicate names.
-func rowsQuery(r *StatsRequest, s segment, predicate string, args ...any) *query {
-	return pieceQuery(r, piece{s, hot}, predicate, args...)
-}
-
 // pieceQuery selects what one piece, which is not cold, holds of the keys that a predicate names.
 func pieceQuery(r *StatsRequest, s piece, predicate string, args ...any) *query {
 	q := &query{args: args}

@@ -23,13 +23,16 @@ type ledger struct {
 	mu      sync.Mutex // guards all below
 	events  []event.Event
 	asOf    int64
-	onAsk   func(*ledger)           // called with mu held before each question
-	fail    error                   // every question's error
-	missing map[string]wire.Code    // shards that don't answer
-	stale   bool                    // labels answers
-	titles  map[string]wire.KeyInfo // by key
-	asked   []*wire.StatsRequest
-	vault   *vault // where events went that are no more in the ledger; nil: nowhere
+	onAsk   func(*ledger)        // called with mu held before each question
+	fail    error                // every question's error
+	missing map[string]wire.Code // shards that don't answer
+	stale   bool                 // labels answers
+	others  int64                // what a key that rankings left out may count
+	// What a ranking is refused with.
+	unranked error
+	titles   map[string]wire.KeyInfo // by key
+	asked    []*wire.StatsRequest
+	vault    *vault // where events went that are no more in the ledger; nil: nowhere
 }
 
 func (l *ledger) add(events ...event.Event) {
@@ -169,6 +172,9 @@ func (l *ledger) Top(_ context.Context, r *wire.TopRequest) (*wire.TopAnswer, er
 	if err := l.begin(); err != nil {
 		return nil, err
 	}
+	if l.unranked != nil {
+		return nil, l.unranked
+	}
 	sums, needed := map[string]int64{}, map[int]bool{}
 	for p := range partitions {
 		needed[p] = true
@@ -182,12 +188,20 @@ func (l *ledger) Top(_ context.Context, r *wire.TopRequest) (*wire.TopAnswer, er
 	}
 	out := &wire.TopAnswer{Exact: true, Provenance: l.provenance(needed), Entries: []wire.TopEntry{}}
 	for key, n := range sums {
+		if n <= 0 {
+			continue
+		}
 		out.Entries = append(out.Entries, wire.TopEntry{Key: key, Point: wire.Point{Start: r.From, Count: n}})
 	}
 	slices.SortFunc(out.Entries, func(a, b wire.TopEntry) int {
 		return cmp.Or(cmp.Compare(b.Count, a.Count), cmp.Compare(a.Key, b.Key))
 	})
-	out.Entries = out.Entries[:min(len(out.Entries), r.N)]
+	if len(out.Entries) > r.N {
+		out.Others, out.Entries = out.Entries[r.N].Count, out.Entries[:r.N]
+	}
+	if l.others > out.Others {
+		out.Others, out.Exact = l.others, false
+	}
 	return out, nil
 }
 

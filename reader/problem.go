@@ -3,6 +3,7 @@ package reader
 import (
 	"context"
 	"errors"
+	"strings"
 	"time"
 
 	"github.com/quipudb/quipu/wire"
@@ -30,7 +31,7 @@ func public(err error) *wire.Problem {
 	case wire.CodeUnavailable, wire.CodeTermChanged, wire.CodeMisrouted, wire.CodeSchema:
 		return wire.NewProblem(wire.CodeUnavailable, "the counts can't be reached now").WithRetryAfter(after).WithCause(err)
 	case wire.CodeUnprocessable, wire.CodeTooLarge:
-		return wire.NewProblem(wire.CodeUnprocessable, "%s", p.Detail).WithField(p.Field).WithCause(err)
+		return wire.NewProblem(wire.CodeUnprocessable, "%s", p.Detail).WithField(strings.TrimSuffix(p.Field, "_minute")).WithCause(err)
 	}
 	return wire.NewProblem(wire.CodeInternal, "the reader and the cluster proxies disagree (%s)", p.Code).WithCause(err)
 }

@@ -47,6 +47,7 @@ type Config struct {
 	Interval  time.Duration // between two looks at a shard; 15 s
 	ChunkRows int           // finer rows that one step reads, about; 5,000
 	Pause     time.Duration // after each step; none
+	Ranked    int           // keys that a ranked list keeps at least; the shard's default
 	Patience  time.Duration // for the lock of a shard, and for a shard that is away; 1 minute
 	LockWait  time.Duration // for the lock of a shard, if it may be longer than that
 

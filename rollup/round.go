@@ -122,7 +122,7 @@ func (r *Roller) behind(ctx context.Context, shard string, limit int64) (bool, e
 
 // stepAll steps until nothing is left to roll up.
 func (r *Roller) stepAll(ctx context.Context, shard string, leader wire.Leader, until time.Time) error {
-	request := &wire.RollupRequest{Epoch: leader.Epoch, Owner: leader.Owner, Until: until.Unix() / minuteSeconds, ChunkRows: r.cfg.ChunkRows}
+	request := &wire.RollupRequest{Epoch: leader.Epoch, Owner: leader.Owner, Until: until.Unix() / minuteSeconds, ChunkRows: r.cfg.ChunkRows, Ranked: r.cfg.Ranked}
 	for {
 		begun := r.cfg.Now()
 		var done wire.RollupStep

@@ -147,8 +147,6 @@ func checkTop(r *wire.TopRequest) error {
 		return wire.NewProblem(wire.CodeBadRequest, "n is %d, must be 1 to %d", r.N, wire.MaxTop).WithField("n")
 	case r.From >= r.To || r.From < 0 || r.To > event.MaxMinute+1:
 		return wire.NewProblem(wire.CodeBadRequest, "minutes %d to %d are no range", r.From, r.To).WithField("to_minute")
-	case r.To-r.From > wire.MaxTopMinutes:
-		return wire.NewProblem(wire.CodeUnprocessable, "the range has %d minutes, at most %d can be ranked", r.To-r.From, wire.MaxTopMinutes).WithField("to_minute")
 	}
 	return nil
 }
@@ -164,14 +162,14 @@ func (p *Proxy) top(ctx context.Context, r *wire.TopRequest) (*wire.TopAnswer, e
 	}
 	var got *mysql.TopAnswer
 	from, err := p.reading(ctx, func(ctx context.Context, db *mysql.DB) (err error) {
-		got, err = db.Top(ctx, &mysql.TopRequest{Type: r.Type, From: r.From, To: r.To, N: r.N})
+		got, err = db.Top(ctx, &mysql.TopRequest{Type: r.Type, From: r.From, To: r.To, N: r.N, MaxScanned: wire.MaxTopScanned})
 		return err
 	})
 	if err != nil {
 		return nil, err
 	}
 	wanted := s.Topology.PartitionsOf(p.cfg.ShardID)
-	out := &wire.TopAnswer{Exact: true, Entries: make([]wire.TopEntry, len(got.Entries))}
+	out := &wire.TopAnswer{Exact: got.Exact, Others: got.Others, Entries: make([]wire.TopEntry, len(got.Entries))}
 	out.Provenance = p.provenance(from, &got.Header, len(wanted), p.missing(wanted, got.AsOf))
 	out.Coverage.Answered = min(out.Coverage.Answered, out.Coverage.Partitions)
 	for i := range got.Entries {

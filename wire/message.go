@@ -82,7 +82,7 @@ const (
 	MaxKeysPerStats   = 1000
 	MaxPointsPerStats = 50_000 // rows a StatsAnswer may hold, over all its keys
 	MaxTop            = 1000
-	MaxTopMinutes     = 60
+	MaxTopScanned     = 180 // minutes of a ranking that no ranked list holds
 	MaxKeysPerImport  = 5000
 	MaxApplyRows      = 200_000
 	MaxApplyBytes     = 32 << 20
@@ -201,10 +201,11 @@ type TopEntry struct {
 	Point
 }
 
-// TopAnswer is ranked by count, then key.
+// TopAnswer is ranked by count, then key; keys that don't count more than 0 are left out. The counts are exact in any case.
 type TopAnswer struct {
 	Entries []TopEntry `json:"entries"`
-	Exact   bool       `json:"exact"`
+	Exact   bool       `json:"exact"`          // no other key can be among them
+	Others  int64      `json:"others_at_most"` // no other key counts more
 	Provenance
 }
 

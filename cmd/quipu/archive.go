@@ -141,7 +141,7 @@ var errNoColdStorage = usagef("there is no cold storage: archive.url is empty")
 func (d *archiveDesk) newRoller(cfg *config.Effective, log *slog.Logger, archives bool) (*rollup.Roller, error) {
 	rc := rollup.Config{
 		Owner: newOwner("command"), Snapshot: func() *cluster.Snapshot { return d.in.snapshot }, Client: d.in.calls, Lock: d.in.zk.Lock,
-		ChunkRows: cfg.Rollup.ChunkRows, Pause: cfg.Rollup.Pause, LockWait: leadPatience, Logger: log, Registerer: prometheus.NewRegistry(),
+		ChunkRows: cfg.Rollup.ChunkRows, Pause: cfg.Rollup.Pause, Ranked: cfg.Rollup.Ranked, LockWait: leadPatience, Logger: log, Registerer: prometheus.NewRegistry(),
 	}
 	if archives {
 		rc.Archive = d.archiver

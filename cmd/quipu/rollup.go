@@ -76,7 +76,7 @@ func buildRollup(ctx context.Context, h *host) (d duty, err error) {
 	cfg := h.cfg.Rollup
 	rc := rollup.Config{
 		Owner: newOwner(h.member.ID), Snapshot: h.directory.Snapshot, Client: h.calls, Lock: h.zk.Lock,
-		Delay: cfg.Delay, Interval: cfg.Interval, ChunkRows: cfg.ChunkRows, Pause: cfg.Pause, Logger: h.log, Registerer: h.registry,
+		Delay: cfg.Delay, Interval: cfg.Interval, ChunkRows: cfg.ChunkRows, Pause: cfg.Pause, Ranked: cfg.Ranked, Logger: h.log, Registerer: h.registry,
 	}
 	if archiver != nil {
 		rc.Archive = archiver
@@ -105,7 +105,7 @@ func withRoller(c *cobra.Command, cfg *config.Effective, work func(context.Conte
 	return withCluster(c, cfg, func(ctx context.Context, in *connected) error {
 		r, err := rollup.New(rollup.Config{
 			Owner: newOwner("command"), Snapshot: func() *cluster.Snapshot { return in.snapshot }, Client: in.calls, Lock: in.zk.Lock,
-			ChunkRows: cfg.Rollup.ChunkRows, Pause: cfg.Rollup.Pause, Logger: in.log, Registerer: prometheus.NewRegistry(),
+			ChunkRows: cfg.Rollup.ChunkRows, Pause: cfg.Rollup.Pause, Ranked: cfg.Rollup.Ranked, Logger: in.log, Registerer: prometheus.NewRegistry(),
 		})
 		if err != nil {
 			return err
