@@ -36,20 +36,16 @@ func (a *Archiver) Restore(ctx context.Context, shard string, leader wire.Leader
 	if err != nil {
 		return 0, err
 	}
-	byBin := map[bin][]*entry{}
+	// Together whatever their group: where archive.partition_group was changed, a cell may be in objects of several.
+	byDay := map[int64][]*entry{}
 	for _, e := range stored(known) {
-		name, err := countfile.ParseName(e.name)
-		if err != nil {
-			return 0, fmt.Errorf("restore %s: %w", e.name, err)
-		}
-		at := bin{e.day, name.Group}
-		byBin[at] = append(byBin[at], e)
+		byDay[e.day] = append(byDay[e.day], e)
 	}
-	for at, objects := range byBin {
-		n, err := l.restoreBin(ctx, &begun, at, objects)
+	for at, objects := range byDay {
+		n, err := l.restoreDay(ctx, &begun, at, objects)
 		rows += n
 		if err != nil {
-			return rows, fmt.Errorf("restore %s rows of %s: %w", resolution, timeOf(at.day), err)
+			return rows, fmt.Errorf("restore %s rows of %s: %w", resolution, timeOf(at), err)
 		}
 	}
 	var ended wire.RestoredRange
@@ -68,8 +64,8 @@ func (a *Archiver) Release(ctx context.Context, shard string, leader wire.Leader
 	return nil
 }
 
-// restoreBin brings back what several objects have, each cell once: the sum of its rows.
-func (l *lead) restoreBin(ctx context.Context, into *wire.RestoredRange, at bin, objects []*entry) (rows int64, err error) {
+// restoreDay brings back what the objects of a day have, each cell once: the sum of its rows.
+func (l *lead) restoreDay(ctx context.Context, into *wire.RestoredRange, at int64, objects []*entry) (rows int64, err error) {
 	if l.cfg.SpillDir != "" {
 		if err := os.MkdirAll(l.cfg.SpillDir, spillFolders); err != nil {
 			return 0, fmt.Errorf("make folder for objects: %w", err)
@@ -100,7 +96,7 @@ func (l *lead) restoreBin(ctx context.Context, into *wire.RestoredRange, at bin,
 			partitions[partition] = true
 		}
 	}
-	merged, size, err := mergeFile(ctx, filepath.Join(folder, "merged"), l.meta(into.Resolution, at.day), sources)
+	merged, size, err := mergeFile(ctx, filepath.Join(folder, "merged"), l.meta(into.Resolution, at), sources)
 	if err != nil {
 		return 0, err
 	}
