@@ -53,6 +53,7 @@ func measures() []measure {
 		{"cold", measureCold},
 		{"reads", measureReads},
 		{"total", measureTotal},
+		{"rollup", measureRollup},
 	}
 }
 

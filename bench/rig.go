@@ -43,6 +43,7 @@ type bench struct {
 	supervised chan error
 	release    context.CancelFunc // ends the supervision
 
+	day      *day              // once filled
 	ingested float64           // events a second, once measured
 	peaks    map[string]uint64 // bytes by process
 }

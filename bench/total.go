@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"fmt"
+	"net/url"
 	"time"
 
 	"github.com/quipudb/quipu/event"
@@ -54,6 +55,43 @@ func measureTotal(ctx context.Context, b *bench) error {
 	b.results.add(figure{
 		Name: "all_time_total_p99_ms", Value: ms(times.Percentile(99)), Unit: "ms", Target: atLeast(30), AtMost: true,
 		Note: fmt.Sprintf("a key with %d days of minutes, %d connections, p50 %.1f ms", days, totalConnections, ms(times.Percentile(50))),
+	})
+	return b.compareYearWithDay(ctx, get, end, days)
+}
+
+// compareYearWithDay takes total_one_year_vs_one_day_ratio: the median of totals of the same key over a year and over a day, both up to the
+// minute in which the load began and from any minute of an hour, asked in turns.
+func (b *bench) compareYearWithDay(ctx context.Context, get *getter, end time.Time, days int) error {
+	const turns = 4
+	times := map[int][]float64{}
+	for range turns {
+		for _, n := range []int{1, days} {
+			from := end.AddDate(0, 0, -n)
+			address := b.is.URLs["reader"] + "/v1/stats?" + url.Values{
+				"type": {typeYear}, "key": {yearKey}, "from": {from.Format(time.RFC3339)}, "to": {end.Format(time.RFC3339)},
+			}.Encode()
+			got, err := closedLoop(ctx, either(b, 2*time.Second, 500*time.Millisecond), totalConnections, 1, func(ctx context.Context, _ int) error {
+				value, err := get.value(ctx, address)
+				if err == nil && value != int64(n*minutesPerDay) {
+					err = fmt.Errorf("the total of %d days is %d, want %d", n, value, n*minutesPerDay)
+				}
+				return err
+			})
+			if err != nil {
+				return err
+			}
+			times[n] = append(times[n], ms(got.Percentile(50)))
+		}
+	}
+	mean := func(n int) (sum float64) {
+		for _, t := range times[n] {
+			sum += t / turns
+		}
+		return sum
+	}
+	b.results.add(figure{
+		Name: "total_one_year_vs_one_day_ratio", Value: mean(days) / mean(1), Unit: "times", Target: atLeast(2), AtMost: true,
+		Note: fmt.Sprintf("%d days and one day of a key with an event every minute, ragged ends; p50 %.2f and %.2f ms", days, mean(days), mean(1)),
 	})
 	return nil
 }

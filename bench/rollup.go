@@ -1,0 +1,225 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"math"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/quipudb/quipu/cluster"
+	"github.com/quipudb/quipu/load"
+)
+
+const (
+	rolledHours    = 3
+	rollupPatience = 3 * time.Minute
+	rollupLook     = 100 * time.Millisecond
+
+	applySeconds = "quipu_mysql_apply_transaction_seconds"
+)
+
+// measureRollup takes rollup_one_million_rows_seconds and apply_p99_with_rollup_ratio: under half of the highest load, the transactions of Apply are
+// timed, first alone, then beside a roll-up of some hours of the day that was filled, which lasts as long as it takes. For that the watermark of
+// hours is set back on all servers, and their hours removed.
+func measureRollup(ctx context.Context, b *bench) error {
+	d, err := b.fillDay(ctx)
+	if err != nil {
+		return err
+	}
+	rate := defaultRate / 2.0
+	if b.ingested > 0 {
+		rate = b.ingested / 2
+	}
+	source, err := load.NewGenerator(load.GeneratorConfig{
+		Type: typeIngest, Exponent: exponent, Duplicates: duplicates, MaxValue: maxValue, Prefix: b.run + "-", Run: b.run + "r",
+	})
+	if err != nil {
+		return err
+	}
+	sending, stop := context.WithCancel(ctx)
+	defer stop()
+	group, measuring := errgroup.WithContext(sending)
+	group.Go(func() error {
+		_, err := b.load(measuring, load.Config{Rate: rate, Duration: 2 * rollupPatience}, source)
+		if sending.Err() != nil {
+			return nil // it was told to
+		}
+		return err
+	})
+	group.Go(func() error {
+		defer stop()
+		return b.rollUpBeside(measuring, d, rate)
+	})
+	return group.Wait()
+}
+
+// rollUpBeside measures while the load is on.
+func (b *bench) rollUpBeside(ctx context.Context, d *day, rate float64) error {
+	if err := pause(ctx, either(b, 10*time.Second, 3*time.Second)); err != nil { // the keys become known
+		return err
+	}
+	alone, err := b.applyTimes(ctx, func() error { return pause(ctx, either(b, 15*time.Second, 4*time.Second)) })
+	if err != nil {
+		return err
+	}
+	var rows float64
+	var took time.Duration
+	beside, err := b.applyTimes(ctx, func() (err error) {
+		rows, took, err = b.rollUpAgain(ctx, d)
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	b.results.add(figure{
+		Name: "rollup_one_million_rows_seconds", Value: took.Seconds() / rows * 1e6, Unit: "s", Target: atLeast(20), AtMost: true,
+		Note: fmt.Sprintf("%.0f minute rows of %d hours on 2 shards in %.1f s, until every watermark had passed, beside %.0f events/s", rows, rolledHours, took.Seconds(), rate),
+	})
+	b.results.add(figure{
+		Name: "apply_p99_with_rollup_ratio", Value: beside.quantile(0.99) / alone.quantile(0.99), Unit: "times", Target: atLeast(1.5), AtMost: true,
+		Note: fmt.Sprintf("of Apply's transactions at %.0f events/s: %.0f ms beside the roll-up (%.0f of them), %.0f ms alone (%.0f)", rate,
+			1000*beside.quantile(0.99), beside.count(), 1000*alone.quantile(0.99), alone.count()),
+	})
+	return nil
+}
+
+// rollUpAgain has the role rollup add up some hours again, and returns how many minute rows they have and how long it took from its first
+// step to the last watermark.
+func (b *bench) rollUpAgain(ctx context.Context, d *day) (rows float64, took time.Duration, err error) {
+	from := d.from.Truncate(time.Hour).Add(2 * time.Hour)
+	to := from.Add(rolledHours * time.Hour)
+	var primaries []string
+	for _, server := range b.is.Databases {
+		if server.Role == string(cluster.Primary) {
+			primaries = append(primaries, server.Socket)
+		}
+	}
+	for _, socket := range primaries {
+		n, err := setBack(ctx, socket, from, to)
+		if err != nil {
+			return 0, 0, err
+		}
+		rows += n
+	}
+	begin := time.Time{} // of the first step: the role looks for work only every so often
+	deadline := time.Now().Add(rollupPatience)
+	for left := len(primaries); left > 0; {
+		if err := pause(ctx, rollupLook); err != nil {
+			return 0, 0, err
+		}
+		if time.Now().After(deadline) {
+			return 0, 0, fmt.Errorf("the roll-up of %.0f rows did not end within %s", rows, rollupPatience)
+		}
+		left = 0
+		for _, socket := range primaries {
+			var before, computing string
+			if err := askRoot(ctx, socket, "SELECT CAST(complete_before AS CHAR) FROM rollup_watermarks WHERE resolution = 'hour'", &before); err != nil {
+				return 0, 0, err
+			}
+			if err := askRoot(ctx, socket, "SELECT COALESCE(CAST(computing_before AS CHAR), '') FROM rollup_watermarks WHERE resolution = 'hour'", &computing); err != nil {
+				return 0, 0, err
+			}
+			if begin.IsZero() && computing > before {
+				begin = time.Now().Add(-rollupLook)
+			}
+			if before < to.Format(time.DateTime) {
+				left++
+			}
+		}
+	}
+	return rows, time.Since(begin), nil
+}
+
+// setBack makes a shard forget the hours from an instant on, and returns how many minute rows the first of them have.
+func setBack(ctx context.Context, socket string, from, to time.Time) (rows float64, err error) {
+	db, err := openRoot(socket)
+	if err != nil {
+		return 0, err
+	}
+	defer db.Close()
+	first := from.Format(time.DateTime)
+	for _, statement := range []string{
+		"UPDATE rollup_watermarks SET complete_before = ?, computing_before = NULL WHERE resolution = 'hour' AND complete_before > ?",
+		"DELETE FROM hour_counts WHERE start >= ? AND start >= ?",
+	} {
+		if _, err := db.ExecContext(ctx, statement, first, first); err != nil {
+			return 0, fmt.Errorf("set the watermark back: %w", err)
+		}
+	}
+	err = db.QueryRowContext(ctx, "SELECT COUNT(*) FROM minute_counts WHERE start >= ? AND start < ?", first, to.Format(time.DateTime)).Scan(&rows)
+	return rows, err
+}
+
+// bucket counts observations up to a bound, in seconds.
+type bucket struct{ bound, count float64 }
+
+// histogram is what a histogram of all shard proxies observed meanwhile; buckets ascend and include those before.
+type histogram []bucket
+
+// applyTimes runs work and returns how long the transactions of Apply took meanwhile.
+func (b *bench) applyTimes(ctx context.Context, work func() error) (histogram, error) {
+	before, err := b.scrapeAll(ctx)
+	if err != nil {
+		return nil, err
+	}
+	if err := work(); err != nil {
+		return nil, err
+	}
+	after, err := b.scrapeAll(ctx)
+	if err != nil {
+		return nil, err
+	}
+	counts := map[float64]float64{}
+	for series, v := range after {
+		_, bound, found := strings.Cut(series, `le="`)
+		if !found || !strings.HasPrefix(series, applySeconds+"_bucket") {
+			continue
+		}
+		bound, _, _ = strings.Cut(bound, `"`)
+		upTo, err := strconv.ParseFloat(bound, 64) // +Inf as well
+		if err != nil {
+			return nil, fmt.Errorf("read bound of %s: %w", series, err)
+		}
+		counts[upTo] += v - before[series]
+	}
+	var h histogram
+	for bound, count := range counts {
+		h = append(h, bucket{bound, count})
+	}
+	slices.SortFunc(h, func(a, b bucket) int {
+		if a.bound < b.bound {
+			return -1
+		}
+		return 1
+	})
+	if h.count() == 0 {
+		return nil, fmt.Errorf("no Apply was timed")
+	}
+	return h, nil
+}
+
+func (h histogram) count() float64 {
+	if len(h) == 0 {
+		return 0
+	}
+	return h[len(h)-1].count
+}
+
+// quantile is linear within a bucket; bounds are a quarter apart.
+func (h histogram) quantile(q float64) float64 {
+	rank, last := q*h.count(), bucket{}
+	for _, b := range h {
+		if b.count >= rank && !math.IsInf(b.bound, 1) {
+			return last.bound + (b.bound-last.bound)*(rank-last.count)/max(b.count-last.count, 1)
+		}
+		if !math.IsInf(b.bound, 1) {
+			last = b
+		}
+	}
+	return last.bound
+}
