@@ -228,6 +228,44 @@ func TestStatsPassesAShardsOwnGapsOn(t *testing.T) {
 	}
 }
 
+// What is in cold storage is told by shard, and bounded over all of them.
+func TestStatsPassesColdPartsOn(t *testing.T) {
+	f := newFleet(t)
+	objects := 1
+	part := func(shard string) wire.ColdPart {
+		out := wire.ColdPart{Shard: shard, Resolution: "minute", From: 0, To: 60, Partitions: []int{1}}
+		for i := range objects {
+			out.Objects = append(out.Objects, wire.ColdObject{Object: fmt.Sprint(shard, "-", i), Bytes: 7, Rows: 1, SHA256: "00", Partitions: []int{1}})
+		}
+		return out
+	}
+	for id, p := range f.proxies {
+		shard := id[:2]
+		p.set(func(s *shardProxy) {
+			s.answer = func(_ string, body []byte) (any, error) {
+				a := f.stats(shard, read[wire.StatsRequest](body))
+				a.Cold = []wire.ColdPart{part(shard)}
+				a.Plan = []wire.PlanSegment{{Shard: shard, Database: shard + "-b", Place: wire.PlaceLate, Resolution: "minute", From: 0, To: 60}}
+				return a, nil
+			}
+		})
+	}
+	got, err := f.statsOf(keyOn(5, 0), keyOn(1, 0))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if d := cmp.Diff([]wire.ColdPart{part("s1"), part("s2")}, got.Cold); d != "" {
+		t.Errorf("cold parts differ (-want +got):\n%s", d)
+	}
+	if len(got.Plan) != 2 || got.Plan[0].Shard != "s1" || got.Plan[1].Shard != "s2" {
+		t.Errorf("got the plan %+v, want that of each shard", got.Plan)
+	}
+	objects = wire.MaxColdObjects/2 + 1
+	if _, err := f.statsOf(keyOn(5, 0), keyOn(1, 0)); wire.CodeOf(err) != wire.CodeTooLarge {
+		t.Errorf("got %v, want %s", err, wire.CodeTooLarge)
+	}
+}
+
 func TestReadsRefuseBadRequests(t *testing.T) {
 	f := newFleet(t)
 	many := make([]string, wire.MaxKeysPerStats+1)
@@ -247,7 +285,6 @@ func TestReadsRefuseBadRequests(t *testing.T) {
 		{"stats of an empty range", wire.PathStats, wire.StatsRequest{Type: "view", Keys: []string{"k"}, From: 5, To: 5}, wire.CodeBadRequest, "to_minute"},
 		{"top of none", wire.PathTop, wire.TopRequest{Type: "view", To: 1}, wire.CodeBadRequest, "n"},
 		{"top of too many", wire.PathTop, wire.TopRequest{Type: "view", To: 1, N: wire.MaxTop + 1}, wire.CodeBadRequest, "n"},
-		{"top of a long range", wire.PathTop, wire.TopRequest{Type: "view", To: wire.MaxTopMinutes + 1, N: 1}, wire.CodeUnprocessable, "from_minute"},
 		{"top of an empty range", wire.PathTop, wire.TopRequest{Type: "view", N: 1}, wire.CodeBadRequest, "to_minute"},
 		{"lookup of no key", wire.PathKeyInfo, wire.KeyRequest{Type: "view"}, wire.CodeBadRequest, "key"},
 		{"import of nothing", wire.PathKeysImport, wire.KeysImport{}, wire.CodeBadRequest, "keys"},
@@ -305,6 +342,50 @@ func TestTopMergesRankings(t *testing.T) {
 	}
 	if got.Exact || got.Coverage.Answered != 4 || len(got.Entries) != 12 || !slices.Equal(got.Coverage.Missing[0].Partitions, []int{0, 1, 2, 3}) {
 		t.Errorf("got exact %t, %d entries, %+v without s1", got.Exact, len(got.Entries), got.Coverage)
+	}
+}
+
+// What a shard may have left out matters if it could be among the best of all: if it counts as much as the last of them, or there is room.
+func TestTopOfShardsThatAreNotExact(t *testing.T) {
+	f := newFleet(t)
+	all := &wire.TopAnswer{}
+	if err := f.post(t.Context(), wire.PathTop, wire.TopRequest{Type: "view", From: 10, To: 20, N: 100}, all); err != nil {
+		t.Fatal(err)
+	}
+	count := func(place int) int64 { return all.Entries[place-1].Count }
+	cases := []struct {
+		name          string
+		n             int
+		others        int64 // on s1
+		exact         bool
+		wantedOthers  int64
+		wantedEntries int
+	}{
+		{"below the last", 5, count(5) - 1, true, max(count(5)-1, count(6)), 5},
+		{"as much as the last", 5, count(5), false, count(5), 5},
+		{"above the last", 5, count(1) + 1, false, count(1) + 1, 5},
+		{"room for others", 100, 1, false, 1, 3 * partitions},
+		{"nobody knows", 5, 0, false, count(6), 5},
+	}
+	for _, c := range cases {
+		t.Run(c.name, func(t *testing.T) {
+			for _, id := range []string{"s1-1", "s1-2"} {
+				f.proxies[id].set(func(s *shardProxy) {
+					s.answer = func(_ string, body []byte) (any, error) {
+						a := f.top("s1", read[wire.TopRequest](body))
+						a.Exact, a.Others = false, c.others
+						return a, nil
+					}
+				})
+			}
+			got := &wire.TopAnswer{}
+			if err := f.post(t.Context(), wire.PathTop, wire.TopRequest{Type: "view", From: 10, To: 20, N: c.n}, got); err != nil {
+				t.Fatal(err)
+			}
+			if got.Exact != c.exact || got.Others != c.wantedOthers || len(got.Entries) != c.wantedEntries {
+				t.Errorf("got exact %t, others %d, %d entries, want %t, %d, %d", got.Exact, got.Others, len(got.Entries), c.exact, c.wantedOthers, c.wantedEntries)
+			}
+		})
 	}
 }
 

@@ -3,6 +3,8 @@ package clusterproxy
 import (
 	"context"
 	"net/http"
+	"slices"
+	"strings"
 	"sync"
 
 	"github.com/quipudb/quipu/cluster"
@@ -74,6 +76,8 @@ type statsGathering struct {
 
 	mu    sync.Mutex
 	found map[string]wire.KeyStats
+	cold  []wire.ColdPart
+	plan  []wire.PlanSegment
 }
 
 // ask returns what a shard is asked for.
@@ -94,6 +98,8 @@ func (g *statsGathering) take(one part, answer *wire.StatsAnswer) {
 	for _, k := range answer.Keys {
 		g.found[k.Key] = k
 	}
+	g.cold = append(g.cold, answer.Cold...)
+	g.plan = append(g.plan, answer.Plan...)
 	for _, item := range one.items {
 		partition := g.partitionOf[item]
 		if _, ok := g.found[g.keys[item]]; !ok && g.has(partition) {
@@ -131,5 +137,22 @@ func (g *statsGathering) answer(p *Proxy) (*wire.StatsAnswer, error) {
 	if points > wire.MaxPointsPerStats {
 		return nil, wire.NewProblem(wire.CodeUnprocessable, "the answer has %d points, the limit is %d: ask for fewer keys, a shorter range or a coarser step", points, wire.MaxPointsPerStats)
 	}
-	return out, nil
+	return out, g.addCold(out)
+}
+
+// addCold adds what is in cold storage, and the plan, by shard.
+func (g *statsGathering) addCold(out *wire.StatsAnswer) error {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	slices.SortStableFunc(g.cold, func(a, b wire.ColdPart) int { return strings.Compare(a.Shard, b.Shard) })
+	slices.SortStableFunc(g.plan, func(a, b wire.PlanSegment) int { return strings.Compare(a.Shard, b.Shard) })
+	out.Cold, out.Plan = g.cold, g.plan
+	objects := 0
+	for i := range out.Cold {
+		objects += len(out.Cold[i].Objects)
+	}
+	if objects > wire.MaxColdObjects {
+		return wire.NewProblem(wire.CodeTooLarge, "the answer needs %d objects of cold storage, the limit is %d: ask for fewer keys, a shorter range or a coarser step", objects, wire.MaxColdObjects)
+	}
+	return nil
 }

@@ -12,7 +12,8 @@ import (
 	"github.com/quipudb/quipu/wire"
 )
 
-// top merges the shards' rankings: a key is on one shard only, so the best of all are among the best of each.
+// top merges the shards' rankings: a key is on one shard only, so the best of all are among the best of each. A shard whose ranking isn't exact says
+// how much a key that it left out may count; if that is less than the last of all has, it can't matter.
 func (p *Proxy) top(ctx context.Context, r *wire.TopRequest) (*wire.TopAnswer, error) {
 	if err := checkTop(r); err != nil {
 		return nil, err
@@ -46,8 +47,6 @@ func checkTop(r *wire.TopRequest) error {
 		return wire.NewProblem(wire.CodeBadRequest, "n is %d, must be 1 to %d", r.N, wire.MaxTop).WithField("n")
 	case r.From >= r.To:
 		return wire.NewProblem(wire.CodeBadRequest, "the range from minute %d to %d is empty", r.From, r.To).WithField("to_minute")
-	case r.To-r.From > wire.MaxTopMinutes:
-		return wire.NewProblem(wire.CodeUnprocessable, "the range has %d minutes, the limit is %d", r.To-r.From, wire.MaxTopMinutes).WithField("from_minute")
 	}
 	return nil
 }
@@ -59,8 +58,9 @@ func (p *Proxy) topOf(ctx context.Context, s *cluster.Snapshot, r *wire.TopReque
 		needed = append(needed, one.partitions...)
 	}
 	g := newGathering(needed)
-	out = &wire.TopAnswer{Entries: []wire.TopEntry{}, Exact: true}
-	var mu sync.Mutex // guards out and misrouted
+	out = &wire.TopAnswer{Entries: []wire.TopEntry{}}
+	whole, doubtful := true, int64(0) // what shards whose ranking isn't exact may have left out counts at most
+	var mu sync.Mutex                 // guards all above and misrouted
 	each(parts, func(one part) {
 		answer := &wire.TopAnswer{}
 		err := p.onShard(ctx, "top", one.shard, func(ctx context.Context, base string) error {
@@ -77,13 +77,23 @@ func (p *Proxy) topOf(ctx context.Context, s *cluster.Snapshot, r *wire.TopReque
 		misrouted = misrouted || isMisrouted(answer, err)
 		own := ownEntries(s, r.Type, one.shard, answer.Entries)
 		out.Entries = append(out.Entries, own...)
-		out.Exact = out.Exact && err == nil && answer.Exact && len(own) == len(answer.Entries)
+		whole = whole && err == nil && len(own) == len(answer.Entries)
+		out.Others = max(out.Others, answer.Others)
+		if !answer.Exact {
+			whole = whole && answer.Others > 0
+			doubtful = max(doubtful, answer.Others)
+		}
 	})
 	if out.Provenance, err = g.provenance(); err != nil {
 		return nil, misrouted, err
 	}
-	out.Exact = out.Exact && len(out.Coverage.Missing) == 0
 	rank(out, r.N)
+	last := int64(0)
+	if len(out.Entries) == r.N {
+		last = out.Entries[r.N-1].Count
+	}
+	// A key that counts just as much as the last one may come before it.
+	out.Exact = whole && len(out.Coverage.Missing) == 0 && (doubtful < last || doubtful == 0)
 	return out, misrouted, nil
 }
 
@@ -101,10 +111,13 @@ func ownEntries(s *cluster.Snapshot, eventType, shard string, entries []wire.Top
 	})
 }
 
-// rank sorts by count, then key, and keeps the first n.
+// rank sorts by count, then key, and keeps the first n. Those that fall off are others.
 func rank(out *wire.TopAnswer, n int) {
 	slices.SortFunc(out.Entries, func(a, b wire.TopEntry) int {
 		return cmp.Or(cmp.Compare(b.Count, a.Count), cmp.Compare(a.Key, b.Key))
 	})
-	out.Entries = out.Entries[:min(n, len(out.Entries))]
+	if len(out.Entries) > n {
+		out.Others = max(out.Others, out.Entries[n].Count)
+		out.Entries = out.Entries[:n]
+	}
 }

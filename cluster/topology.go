@@ -37,6 +37,8 @@ type Database struct {
 	Address string       `json:"address"` // host:port
 	Role    DatabaseRole `json:"role"`
 	Zone    string       `json:"zone,omitempty"`
+	// Unpromotable is set on a replica that the log is no longer kept for: as the primary it would lack counts that nothing can bring back.
+	Unpromotable bool `json:"unpromotable,omitempty"`
 }
 
 // Shard is a primary and its replicas.

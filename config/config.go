@@ -25,6 +25,8 @@ type Config struct {
 	ShardProxy   ShardProxy   `yaml:"shard_proxy"`
 	Reader       Reader       `yaml:"reader"`
 	Rollup       Rollup       `yaml:"rollup"`
+	Retention    Retention    `yaml:"retention"`
+	Archive      Archive      `yaml:"archive"`
 	Migrate      Migrate      `yaml:"migrate"`
 	Accounts     Accounts     `yaml:"accounts"`
 }
@@ -82,6 +84,7 @@ type Accounts struct {
 	Read    Account `yaml:"read"`
 	Monitor Account `yaml:"monitor"`
 	Migrate Account `yaml:"migrate"`
+	Backup  Account `yaml:"backup"`
 }
 
 // Account is a user of the databases.

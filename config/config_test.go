@@ -136,6 +136,12 @@ func TestBadFilesNameLineAndSetting(t *testing.T) {
 		"no scopes":          {"auth:\n  tokens: [{name: a, sha256: " + hash + "}]\n", `2: auth.tokens[0].scopes: must name at least one of write, read, admin, internal`},
 		"token's hash":       {"auth:\n  tokens: [{name: a, scopes: [read], sha256: abc}]\n", `2: auth.tokens[0].sha256: must be 64 hex digits`},
 		"relation":           {"writer:\n  max_flush_interval: 500ms\n", `2: writer.max_flush_interval: must be at least writer.flush_interval, 1s`},
+		"short retention":    {"retention:\n  minutes: 1d\n", `2: retention.minutes: must be at least 2d, or 0s for ever`},
+		"coarse goes first":  {"retention:\n  hours: 7d\n", `2: retention.hours: must be at least retention.minutes, 8d, or 0s for ever`},
+		"days go first":      {"retention:\n  hours: 0s\n  days: 900d\n", `3: retention.days: must be at least retention.hours, for ever, or 0s for ever`},
+		"quick drop":         {"archive:\n  drop_delay: 10s\n", `2: archive.drop_delay: must be at least the longest read, 20s`},
+		"no grace":           {"archive:\n  delete_grace: 1m\n", `2: archive.delete_grace: must be at least archive.drop_delay, 2m`},
+		"nowhere to archive": {"archive:\n  url: cold\n", `2: archive.url: must be a folder, /var/lib/quipu/cold or file:///var/lib/quipu/cold, or s3://bucket, is "cold"`},
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {

@@ -81,6 +81,15 @@ type Reader struct {
 	BatchPoints  int           `yaml:"batch_points" range:"1..50000"`
 	BatchQueries int           `yaml:"batch_queries" range:"1..1000"`
 	BatchBytes   Size          `yaml:"batch_bytes" range:"1KiB..64MiB"`
+
+	ColdTimeout       time.Duration `yaml:"cold_timeout" range:"100ms..5m"`
+	ColdMaxBytes      Size          `yaml:"cold_max_bytes" range:"1MiB..1TiB"`
+	ColdParallel      int           `yaml:"cold_parallel" range:"1..1000"`
+	ColdQuestions     int           `yaml:"cold_questions" range:"1..100000"`
+	ColdCacheDir      string        `yaml:"cold_cache_dir"`
+	ColdCacheBytes    Size          `yaml:"cold_cache_bytes" range:"0B..1024TiB"`
+	SegmentCacheBytes Size          `yaml:"segment_cache_bytes" range:"0B..1TiB"`
+	FooterCacheBytes  Size          `yaml:"footer_cache_bytes" range:"0B..1TiB"`
 }
 
 // Rollup configures the role that adds up minutes to hours and hours to days.
@@ -91,6 +100,31 @@ type Rollup struct {
 	Interval  time.Duration `yaml:"interval" range:"100ms..1h"`
 	ChunkRows int           `yaml:"chunk_rows" range:"100..100000"`
 	Pause     time.Duration `yaml:"pause" range:"0s..1m"`
+	Ranked    int           `yaml:"ranked_keys" range:"10..10000"`
+}
+
+// Retention says how long the shards keep counts; 0 is for ever.
+type Retention struct {
+	Minutes time.Duration `yaml:"minutes" range:"0s..36500d"`
+	Hours   time.Duration `yaml:"hours" range:"0s..36500d"`
+	Days    time.Duration `yaml:"days" range:"0s..36500d"`
+}
+
+// Archive configures cold storage.
+type Archive struct {
+	URL            string        `yaml:"url"`
+	FileRows       int           `yaml:"file_rows" range:"1000..10000000"`
+	PartitionGroup int           `yaml:"partition_group" range:"1..65536"`
+	Interval       time.Duration `yaml:"interval" range:"100ms..1d"`
+	Settle         time.Duration `yaml:"settle" range:"0s..30d"`
+	LateInterval   time.Duration `yaml:"late_interval" range:"1s..365d"`
+	DropDelay      time.Duration `yaml:"drop_delay" range:"0s..30d"`
+	DeleteGrace    time.Duration `yaml:"delete_grace" range:"1m..3650d"`
+	MaxFilesPerDay int           `yaml:"max_files_per_day" range:"2..1000"`
+	Raw            string        `yaml:"raw" oneof:"on off"`
+	RawAfter       time.Duration `yaml:"raw_after" range:"1s..30d"`
+	RawKeep        time.Duration `yaml:"raw_keep" range:"1d..3650d"`
+	RawRate        int           `yaml:"raw_rate" range:"0..100000000"`
 }
 
 // Migrate configures quipu migrate.

@@ -9,6 +9,7 @@ import (
 	"reflect"
 	"strconv"
 	"strings"
+	"time"
 )
 
 var errTooLong = errors.New("is longer than 1 MiB")
@@ -33,6 +34,7 @@ func (c *Config) problems(origins map[string]string) Errors {
 	check.tokens(c.Auth.Tokens)
 	check.addresses(c)
 	check.relations(c)
+	check.archive(c)
 	return check.errors
 }
 
@@ -104,10 +106,37 @@ func (k *checker) relations(c *Config) {
 	k.require("writer.max_flush_interval", w.MaxFlushInterval >= w.FlushInterval, "must be at least writer.flush_interval, %s", FormatDuration(w.FlushInterval))
 	k.require("ingest.max_bytes", i.MaxBytes >= i.SegmentSize, "must be at least ingest.segment_size, %s", i.SegmentSize)
 	k.require("ingest.max_in_flight", i.MaxInFlight >= i.MaxBody, "must be at least ingest.max_body, %s", i.MaxBody)
-	k.require("http.write_timeout", c.HTTP.WriteTimeout > c.Reader.MaxWait+c.Reader.Timeout,
-		"must be longer than reader.max_wait and reader.timeout together, %s", FormatDuration(c.Reader.MaxWait+c.Reader.Timeout))
+	slowest := c.Reader.MaxWait + 2*(c.Reader.Timeout+c.Reader.ColdTimeout) // twice: a question is put again if objects were replaced meanwhile
+	k.require("http.write_timeout", c.HTTP.WriteTimeout > slowest,
+		"must be longer than reader.max_wait and twice reader.timeout and reader.cold_timeout together, %s", FormatDuration(slowest))
+	k.require("reader.cold_cache_dir", c.Reader.ColdCacheDir != "", "must not be empty")
+	k.require("reader.cold_cache_bytes", c.Reader.ColdCacheBytes == 0 || c.Reader.ColdCacheBytes >= 2*MiB, "must be at least 2MiB, or 0B for none, is %s", c.Reader.ColdCacheBytes)
 	k.require("cluster_proxy.apply_timeout", c.ClusterProxy.ApplyTimeout >= s.ApplyTimeout,
 		"must be at least shard_proxy.apply_timeout, %s", FormatDuration(s.ApplyTimeout))
+}
+
+// leastMinutes is how long minutes are kept at least: past the de-duplication window, the roll-up's delay and what clocks differ.
+const leastMinutes = 2 * day
+
+func (k *checker) archive(c *Config) {
+	r, a := c.Retention, c.Archive
+	k.require("retention.minutes", r.Minutes == 0 || r.Minutes >= leastMinutes, "must be at least %s, or 0s for ever", FormatDuration(leastMinutes))
+	k.require("retention.hours", keptAsLong(r.Hours, r.Minutes), "must be at least retention.minutes, %s, or 0s for ever", forEver(r.Minutes))
+	k.require("retention.days", keptAsLong(r.Days, r.Hours), "must be at least retention.hours, %s, or 0s for ever", forEver(r.Hours))
+	k.require("archive.url", a.URL == "" || strings.HasPrefix(a.URL, "/") || strings.HasPrefix(a.URL, "file:///") || strings.HasPrefix(a.URL, "s3://"),
+		"must be a folder, /var/lib/quipu/cold or file:///var/lib/quipu/cold, or s3://bucket, is %q", a.URL)
+	longest := max(c.Reader.Timeout, c.ClusterProxy.ReadTimeout, c.ShardProxy.PointTimeout, c.ShardProxy.ScanTimeout)
+	k.require("archive.drop_delay", a.DropDelay >= longest, "must be at least the longest read, %s", FormatDuration(longest))
+	k.require("archive.delete_grace", a.DeleteGrace >= a.DropDelay, "must be at least archive.drop_delay, %s", FormatDuration(a.DropDelay))
+}
+
+func keptAsLong(coarse, fine time.Duration) bool { return coarse == 0 || fine != 0 && coarse >= fine }
+
+func forEver(retention time.Duration) string {
+	if retention == 0 {
+		return "for ever"
+	}
+	return FormatDuration(retention)
 }
 
 // checkAddress accepts host:port; listening may leave out the host, and take port 0.

@@ -1,13 +1,14 @@
 #!/usr/bin/env bash
 #
-# Installs what a Quipu cluster on one machine needs beyond Go: MariaDB's server
-# and client programs, a Java runtime, ZooKeeper's jars, and make. Only what is
+# Installs what a Quipu cluster on one machine needs beyond Go: MariaDB's server,
+# client and backup programs, a Java runtime, ZooKeeper's jars, and make. Only what is
 # missing is installed, nothing is ever removed, and no system service is left
 # running: Quipu starts private servers of its own in its data folder.
 #
 #   deploy/install.sh            say what is missing, ask, install it
 #   YES=1 deploy/install.sh      the same without the question (so does CI=true)
 #   deploy/install.sh --check    only say what is missing; exit 1 if anything is
+#   deploy/install.sh --tests    also what only the tests need: Node.js with npm, for DuckDB
 set -euo pipefail
 
 readonly LOCK=/run/lock/quipu-install.lock
@@ -48,9 +49,11 @@ have_zookeeper() {
 missing() {
 	have mariadbd && have mariadb-install-db || say mariadb-server
 	have mariadb mysql || say mariadb-client
+	have mariadb-backup && have mbstream || say mariadb-backup
 	have_java || say java
 	have_zookeeper || say zookeeper
 	have make || say make
+	[ -z "$TESTS" ] || { have node && have npm; } || say node
 }
 
 # package COMPONENT prints the apt package that has it. The first name that apt
@@ -60,9 +63,18 @@ package() {
 	case $1 in
 	mariadb-server) names=(mariadb-server-core mariadb-server) ;;
 	mariadb-client) names=(mariadb-client-core mariadb-client) ;;
+	mariadb-backup) names=(mariadb-backup) ;;
 	java) names=(default-jre-headless) ;;
 	zookeeper) names=(libzookeeper-java zookeeper) ;;
 	make) names=(make) ;;
+	node)
+		# Debian has npm in a package of its own, which brings Node.js along; others in Node.js's.
+		if LC_ALL=C apt-cache show --no-all-versions nodejs 2>/dev/null | grep -q '^Provides:.*\bnpm\b'; then
+			names=(nodejs)
+		else
+			names=(npm)
+		fi
+		;;
 	esac
 	local name policy
 	for name in "${names[@]}"; do
@@ -85,11 +97,14 @@ explain_by_hand() {
       Fedora, RHEL: dnf install mariadb-server    Arch: pacman -S mariadb    Alpine: apk add mariadb" ;;
 		mariadb-client) complain "  - MariaDB client: mariadb on the PATH
       Fedora, RHEL: dnf install mariadb    Arch: pacman -S mariadb-clients    Alpine: apk add mariadb-client" ;;
+		mariadb-backup) complain "  - MariaDB's physical backups: mariadb-backup and mbstream on the PATH, of the server's version
+      Fedora, RHEL: dnf install mariadb-backup    Arch: part of mariadb    Alpine: apk add mariadb-backup" ;;
 		java) complain "  - a Java runtime, 11 or newer: java on the PATH, or JAVA_HOME
       Fedora, RHEL: dnf install java-17-openjdk-headless    Arch: pacman -S jre17-openjdk-headless    Alpine: apk add openjdk17-jre-headless" ;;
 		zookeeper) complain "  - Apache ZooKeeper 3.8 or newer: unpack apache-zookeeper-3.8.x-bin.tar.gz from
       https://zookeeper.apache.org/releases.html and set ZOOKEEPER_HOME to its folder" ;;
 		make) complain "  - make, by your system's package manager" ;;
+		node) complain "  - Node.js 18 or newer with npm, by your system's package manager" ;;
 		esac
 	done
 	complain "Then run this again."
@@ -227,7 +242,7 @@ main() {
 		fi
 		as_root=(sudo)
 	fi
-	"${as_root[@]}" flock --timeout 900 "$LOCK" "$BASH" "$SELF" --install-as-root "${components[@]}"
+	"${as_root[@]}" flock --timeout 900 "$LOCK" "$BASH" "$SELF" ${TESTS:+--tests} --install-as-root "${components[@]}"
 	mapfile -t components < <(missing)
 	if ((${#components[@]} > 0)); then
 		complain "Still missing after the installation: ${components[*]}"
@@ -238,6 +253,12 @@ main() {
 
 SELF=$(readlink -f "${BASH_SOURCE[0]}")
 readonly SELF
+TESTS=
+if [ "${1:-}" = --tests ]; then
+	TESTS=yes
+	shift
+fi
+readonly TESTS
 case ${1:-} in
 '' | --check) main "$@" ;;
 --install-as-root)
@@ -245,7 +266,7 @@ case ${1:-} in
 	install_as_root "$@"
 	;;
 *)
-	complain "usage: ${0##*/} [--check]"
+	complain "usage: ${0##*/} [--tests] [--check]"
 	exit 2
 	;;
 esac

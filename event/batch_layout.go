@@ -136,6 +136,12 @@ func DecodeFingerprints(dst []uint64, data []byte) ([]uint64, error) {
 	return appendFingerprints(dst, data, &l), nil
 }
 
+// CountEvents returns how many events a batch has, reading its header and its checksum alone.
+func CountEvents(data []byte) (int, error) {
+	l, err := parseLayout(data)
+	return l.events, err
+}
+
 func appendFingerprints(dst []uint64, data []byte, l *layout) []uint64 {
 	at := len(dst)
 	dst = grow(dst, l.events)

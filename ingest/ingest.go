@@ -70,6 +70,7 @@ type Config struct {
 	Log           Log // open; whoever opened it closes it after Run
 	Registry      Registry
 	Checkpoints   Checkpoints                  // nil: the log is never trimmed
+	Replicas      Replicas                     // nil: the log is kept for every database, however full it is
 	Types         func() map[string]event.Type // registered event types; nil while they are not known
 	Fingerprinter event.Fingerprinter
 
@@ -86,8 +87,10 @@ type Config struct {
 	WindowMaxIDs   int64
 	IdempotencyMax int // Idempotency-Keys remembered
 
-	Retention     time.Duration // how long batches are kept while the log is not three quarters full; negative: no time at all
-	TrimInterval  time.Duration
+	Retention    time.Duration // how long batches are kept while the log is not three quarters full; negative: no time at all
+	TrimInterval time.Duration
+	// Hold keeps everything that nobody said is in cold storage (wire.PathLogHold), however full the log is.
+	Hold          bool
 	TrimTimeout   time.Duration
 	AppendTimeout time.Duration // how long a request waits for the log at most
 	Drain         time.Duration // how long Run waits for requests in progress at a stop
@@ -132,6 +135,7 @@ type Ingest struct {
 	window   *window
 	seen     *seenKeys
 	lanes    []*lane
+	archived *archived
 	requests sync.Pool
 	metrics  *metrics
 
@@ -161,6 +165,7 @@ func New(cfg Config) (*Ingest, error) {
 	for p := range cfg.Log.Partitions() {
 		i.lanes = append(i.lanes, newLane(p, cfg.Log, pace{delay: cfg.CommitDelay, bytes: cfg.CommitBytes}, i.window, i.metrics))
 	}
+	i.archived = newArchived(len(i.lanes))
 	i.watch(cfg.Registerer)
 	return i, nil
 }
@@ -174,6 +179,8 @@ func (i *Ingest) Register(e *echo.Echo, v *auth.Verifier) {
 	e.GET(wire.PathLogRead, i.readLog, internal)
 	e.GET(wire.PathLogSeek, i.seekLog, internal)
 	e.GET(wire.PathLogBounds, i.boundsOfLog, internal)
+	e.GET(wire.PathLogHold, i.getHold, internal)
+	e.POST(wire.PathLogHold, i.postArchived, internal)
 }
 
 // Ready tells why events are not accepted just now, or nil.

@@ -18,6 +18,9 @@ type metrics struct {
 	batch    prometheus.Histogram
 	appendOK prometheus.Observer
 	trims    *prometheus.CounterVec
+
+	unpromotable prometheus.Counter
+	waiting      *prometheus.GaugeVec
 }
 
 func newMetrics(r prometheus.Registerer) *metrics {
@@ -39,15 +42,30 @@ func newMetrics(r prometheus.Registerer) *metrics {
 			Name: "quipu_ingest_batch_events", Help: "Events of one batch, gathered from all requests of a moment.",
 			Buckets: prometheus.ExponentialBuckets(1, 4, 10),
 		}),
+		unpromotable: prometheus.NewCounter(prometheus.CounterOpts{
+			Name: "quipu_ingest_unpromotable_total", Help: "Replicas that the log was no longer kept for, because it was nearly full and they lagged.",
+		}),
 		trims: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "quipu_ingest_trim_rounds_total", Help: "Rounds of trimming the log, by outcome: done, or held back because a checkpoint is not known.",
 		}, []string{"outcome"}),
 	}
+	m.waiting = prometheus.NewGaugeVec(prometheus.GaugeOpts{
+		Name: "quipu_ingest_trim_waits_for_archive", Help: "Whether batches of a partition that could be trimmed wait for the archive of raw events: 1 or 0.",
+	}, []string{"partition"})
 	m.appendOK = m.append.WithLabelValues("ok")
 	if r != nil {
-		r.MustRegister(m.accepted, m.rejected, m.refused, m.append, m.batch, m.trims)
+		r.MustRegister(m.accepted, m.rejected, m.refused, m.append, m.batch, m.trims, m.unpromotable, m.waiting)
 	}
 	return m
+}
+
+// waits notes whether a partition's trimming waits for the archive.
+func (m *metrics) waits(partition int, does bool) {
+	value := 0.0
+	if does {
+		value = 1
+	}
+	m.waiting.WithLabelValues(strconv.Itoa(partition)).Set(value)
 }
 
 // appended notes one append.

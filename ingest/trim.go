@@ -2,6 +2,7 @@ package ingest
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"time"
 
@@ -33,7 +34,8 @@ func (i *Ingest) keepTrimming(ctx context.Context) {
 }
 
 // trim drops what no database needs any more and retention does not keep. If what some database has counted is unknown, nothing is dropped.
-// Retention yields to the log's bound: as long as the log is fuller than it should be, batches are kept for half of the time.
+// Retention yields to the log's bound: as long as the log is fuller than it should be, batches are kept for half of the time. What is to be
+// archived first never yields.
 func (i *Ingest) trim(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, i.cfg.TrimTimeout)
 	defer cancel()
@@ -41,8 +43,12 @@ func (i *Ingest) trim(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("ask for checkpoints: %w", err)
 	}
+	promotable, err := i.withoutUnpromotable(ctx, &answer)
+	if err != nil {
+		return err
+	}
 	if len(answer.Missing) > 0 {
-		return fmt.Errorf("checkpoints of %v are not known", answer.Missing)
+		return errors.Join(fmt.Errorf("checkpoints of %v are not known", answer.Missing), i.giveUp(ctx, promotable, answer.Missing))
 	}
 	needed := neededFrom(answer.Checkpoints, i.cfg.Log.Incarnation(), len(i.lanes))
 	now, err := i.cfg.Log.Now()
@@ -50,11 +56,13 @@ func (i *Ingest) trim(ctx context.Context) error {
 		return fmt.Errorf("read the log's clock: %w", err)
 	}
 	for retention := i.cfg.Retention; ; {
-		if err := i.trimBelow(ctx, needed, now-retention.Milliseconds()); err != nil {
+		waiting, err := i.trimBelow(ctx, needed, now-retention.Milliseconds())
+		if err != nil {
 			return err
 		}
 		if used, limit := i.cfg.Log.Bytes(); used <= limit/4*3 || retention == 0 {
-			return nil
+			i.warnOfHold(waiting)
+			return i.giveUp(ctx, promotable, i.heldBackBy(promotable, answer.Checkpoints, needed))
 		}
 		if retention /= 2; retention < leastRetention {
 			retention = 0
@@ -65,21 +73,29 @@ func (i *Ingest) trim(ctx context.Context) error {
 // leastRetention is not worth halving.
 const leastRetention = time.Minute
 
-// trimBelow drops what was appended before an instant and is not needed, by partition.
-func (i *Ingest) trimBelow(ctx context.Context, needed []uint64, appendTimeMs int64) error {
+// trimBelow drops what was appended before an instant and is not needed, by partition, and counts the partitions where more could go if
+// it was archived.
+func (i *Ingest) trimBelow(ctx context.Context, needed []uint64, appendTimeMs int64) (waiting int, err error) {
 	for partition, before := range needed {
 		if before <= 1 {
 			continue
 		}
 		kept, err := i.cfg.Log.Seek(ctx, partition, appendTimeMs)
 		if err != nil {
-			return fmt.Errorf("find what retention keeps of partition %d: %w", partition, err)
+			return waiting, fmt.Errorf("find what retention keeps of partition %d: %w", partition, err)
 		}
-		if err := i.cfg.Log.Trim(ctx, partition, min(before, kept)); err != nil {
-			return fmt.Errorf("trim partition %d: %w", partition, err)
+		before, waits := i.holdBack(partition, min(before, kept))
+		if waits {
+			waiting++
+		}
+		if before <= 1 {
+			continue
+		}
+		if err := i.cfg.Log.Trim(ctx, partition, before); err != nil {
+			return waiting, fmt.Errorf("trim partition %d: %w", partition, err)
 		}
 	}
-	return nil
+	return waiting, nil
 }
 
 // neededFrom returns, by partition, the first offset that some database still needs to rebuild its window from; 0 if that is not known.

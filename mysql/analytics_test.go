@@ -114,6 +114,83 @@ func TestAnalystsReadTheViewsOnTheReplica(t *testing.T) {
 	}
 }
 
+// Analysts see what still changes, and what was brought back with what was added to it since, one row each; the rest is told by retention.
+func TestAnalystsSeeWhatIsKeptOrRestored(t *testing.T) {
+	b := newBench(t, shared)
+	epoch := b.claim(t, 3)
+	old := minute(0, 0) - 3*day // the 17th
+	b.apply(t, request(epoch, 1, 2, measured("v1", old+5, 1, 10), counted("v1", old+day, 7), counted("v1", minute(9, 30), 2), counted("v1", minute(10, 30), 1)))
+	for _, of := range []string{"minute", "hour", "day"} {
+		b.exec(t, "UPDATE quipu.archive_marks SET frozen_before = '2025-11-19', cold_before = '2025-11-18', late_round = 1, version = 1 WHERE resolution = ?", of)
+		b.exec(t, "INSERT INTO quipu.restored_ranges (resolution, range_start, range_end, state, changed_at) VALUES (?, '2025-11-17', '2025-11-18', 'ready', '2025-11-20'), (?, '2025-11-10', '2025-11-12', 'loading', '2025-11-20')", of, of)
+		b.exec(t, fmt.Sprintf("INSERT INTO quipu.restored_%[1]s_counts SELECT * FROM quipu.%[1]s_counts WHERE start < '2025-11-18'", of))
+		b.exec(t, fmt.Sprintf("DELETE FROM quipu.%s_counts WHERE start < '2025-11-18'", of))
+	}
+	b.apply(t, request(epoch, 2, 3, measured("v1", old+5, 2, 4), counted("v1", old+6, 5), counted("v2", old+6, 3), counted("v1", old-6*day, 100)))
+	for _, of := range []string{"minute", "hour", "day"} {
+		b.exec(t, "UPDATE quipu.archive_marks SET late_round = 2 WHERE resolution = ?", of)
+	}
+	b.apply(t, request(epoch, 3, 4, counted("v1", old+5, 1), counted("v1", old+6, 1)))
+	shared.AwaitReplica(t)
+	analyst := shared.Replica.Open(t, local.AccountAnalyst)
+	for view, want := range map[string][]string{
+		"counts_per_minute": {
+			"v1|2025-11-17 00:05:00|4|3|18|6.0000|4|10", "v1|2025-11-17 00:06:00|6|-|-|-|-|-", "v1|2025-11-20 09:30:00|2|-|-|-|-|-", "v1|2025-11-20 10:30:00|1|-|-|-|-|-", "v2|2025-11-17 00:06:00|3|-|-|-|-|-",
+		},
+		"counts_per_hour": {
+			"v1|2025-11-17 00:00:00|10|3|18|6.0000|4|10", "v1|2025-11-20 09:00:00|2|-|-|-|-|-", "v1|2025-11-20 10:00:00|1|-|-|-|-|-", "v2|2025-11-17 00:00:00|3|-|-|-|-|-",
+		},
+		"counts_per_day": {"v1|2025-11-17 00:00:00|10|3|18|6.0000|4|10", "v1|2025-11-20 00:00:00|3|-|-|-|-|-", "v2|2025-11-17 00:00:00|3|-|-|-|-|-"},
+	} {
+		got := table(t, analyst, "SELECT counted_key, CAST(start AS CHAR(19)), event_count, value_count, value_sum, value_avg, value_min, value_max FROM "+view+" ORDER BY 1, 2")
+		if diff := cmp.Diff(want, got); diff != "" {
+			t.Errorf("%s (-want +got):\n%s", view, diff)
+		}
+	}
+	got := table(t, analyst, "SELECT * FROM retention WHERE resolution = 'hour'")
+	if diff := cmp.Diff([]string{"hour|2025-11-19T00:00:00Z|2025-11-18T00:00:00Z"}, got); diff != "" {
+		t.Errorf("retention (-want +got):\n%s", diff)
+	}
+}
+
+// A question for one key reads that key's rows, not everybody's, restored and late ones included.
+func TestViewsFindOneKey(t *testing.T) {
+	b := newBench(t, shared)
+	b.apply(t, request(b.claim(t, 3), 1, 2, counted("k0", minute(9, 30), 2)))
+	const keys, each = 2000, 20
+	b.exec(t, "INSERT INTO quipu.counted_keys (partition_id, name) SELECT 3, CONCAT('k', seq) FROM quipu.seq_1_to_2000")
+	for _, of := range []struct{ table, start, more string }{
+		{"minute_counts", "'2025-11-20 10:00' + INTERVAL s.seq MINUTE", ""},
+		{"hour_counts", "'2025-11-19' + INTERVAL s.seq HOUR", ""},
+		{"day_counts", "'2025-10-01' + INTERVAL s.seq DAY", ""},
+		{"restored_minute_counts", "'2025-10-20 10:00' + INTERVAL s.seq MINUTE", ""},
+		{"late_minute_counts", "'2025-10-20 10:00' + INTERVAL s.seq MINUTE", ", 1"},
+		{"restored_hour_counts", "'2025-10-20' + INTERVAL s.seq HOUR", ""},
+		{"late_hour_counts", "'2025-10-20' + INTERVAL s.seq HOUR", ", 1"},
+	} {
+		b.exec(t, fmt.Sprintf("INSERT INTO quipu.%s SELECT k.id, 1, %s%s, 1, NULL, NULL, NULL, NULL FROM quipu.counted_keys k JOIN quipu.seq_1_to_20 s WHERE k.name <> 'k0'", of.table, of.start, of.more))
+	}
+	b.exec(t, "INSERT INTO quipu.restored_ranges (resolution, range_start, range_end, state, changed_at) VALUES ('minute', '2025-10-20', '2025-10-21', 'ready', '2025-11-20'), ('hour', '2025-10-20', '2025-10-22', 'ready', '2025-11-20')")
+	b.exec(t, "UPDATE quipu.archive_marks SET frozen_before = '2025-11-01', cold_before = '2025-11-01', version = 1 WHERE resolution <> 'day'")
+	b.exec(t, "ANALYZE TABLE quipu.counted_keys, quipu.restored_minute_counts, quipu.late_minute_counts, quipu.restored_hour_counts, quipu.late_hour_counts")
+	db := b.servers.Primary.Open(t, local.AccountAnalyst)
+	db.SetMaxOpenConns(1)
+	for view, want := range map[string]int{"counts_per_minute": 2 * each, "counts_per_hour": 2*each + 1, "counts_per_day": each + 1} {
+		read := func() (n int) {
+			t.Helper()
+			if err := db.QueryRow("SELECT SUM(variable_value) FROM information_schema.session_status WHERE variable_name LIKE 'Handler_read%'").Scan(&n); err != nil {
+				t.Fatal(err)
+			}
+			return n
+		}
+		before := read()
+		got := table(t, db, "SELECT start, event_count FROM "+view+" WHERE event_type = 'view' AND counted_key = 'k77'")
+		if n := read() - before; len(got) != want || n > keys*each/10 {
+			t.Errorf("%s: %d rows, want %d; %d reads of an index or a table of %d rows", view, len(got), want, n, keys*each)
+		}
+	}
+}
+
 // The analyst's account reads the views and nothing else, and writes nowhere.
 func TestAnalystSeesTheViewsAndNothingElse(t *testing.T) {
 	newBench(t, shared)
@@ -121,7 +198,7 @@ func TestAnalystSeesTheViewsAndNothingElse(t *testing.T) {
 	for name, db := range map[string]*sql.DB{
 		"replica": shared.Replica.Open(t, local.AccountAnalyst), "primary": shared.Primary.Open(t, local.AccountAnalyst),
 	} {
-		want := []string{"counts_per_day", "counts_per_hour", "counts_per_minute", "event_types", "freshness"}
+		want := []string{"counts_per_day", "counts_per_hour", "counts_per_minute", "event_types", "freshness", "retention"}
 		if diff := cmp.Diff(want, table(t, db, "SHOW TABLES")); diff != "" {
 			t.Errorf("%s: tables (-want +got):\n%s", name, diff)
 		}

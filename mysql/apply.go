@@ -112,9 +112,7 @@ func (p *Primary) applyRows(ctx context.Context, r *ApplyRequest) error {
 		return err
 	}
 	// One order for all: transactions that touch the same rows wait for each other and never in a circle.
-	slices.SortFunc(cells, func(a, b cell) int {
-		return cmp.Or(cmp.Compare(a.key, b.key), cmp.Compare(a.kind, b.kind), cmp.Compare(a.row.Minute, b.row.Minute))
-	})
+	slices.SortFunc(cells, compareCells)
 	if err := p.ensureTimePartitions(ctx, lastMinute(cells)); err != nil {
 		return err
 	}
@@ -164,5 +162,9 @@ func (t *transaction) apply(ctx context.Context, r *ApplyRequest, g *generation,
 	if term != g.term {
 		return upserts{}, fmt.Errorf("ids are of term %d, the shard is in %d: %w", g.term, term, ErrTermChanged)
 	}
-	return t.upsert(ctx, cells, tables)
+	sent, err := t.upsert(ctx, cells, tables)
+	if err != nil || sent.coarse == 0 {
+		return sent, err
+	}
+	return sent, t.rankLate(ctx, cells, tables)
 }

@@ -35,10 +35,14 @@ func resolutionOf(name string) (resolution, error) {
 }
 
 // archiving runs a transaction of the archive: under the leader's lock, which is the first one, nobody else changes marks, manifest,
-// intents or restored ranges, so that what is read of them needs no further lock.
+// intents or restored ranges, so that what is read of them needs no further lock. Its statements are short each; with many of them it may take
+// longer than one may.
 func (p *Primary) archiving(ctx context.Context, l Leader, work func(context.Context, *transaction) error) error {
-	ctx, cancel := p.db.bounded(ctx)
-	defer cancel()
+	if _, ok := ctx.Deadline(); !ok {
+		bounded, cancel := p.db.bounded(ctx)
+		defer cancel()
+		ctx = bounded
+	}
 	return p.retrying(ctx, func() error {
 		return p.db.transaction(ctx, func(tx *transaction) error {
 			if err := tx.leads(ctx, l); err != nil {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"time"
 )
 
 // ArchiveObject is an object that was written, read back and summed up.
@@ -27,14 +28,14 @@ type ArchiveCommit struct {
 // errDone ends a transaction that finds its work done.
 var errDone = errors.New("it was committed before")
 
-// check refuses what can never be committed.
-func (c *ArchiveCommit) check() (resolution, error) {
+// check refuses what can never be committed. From and to are the days of the objects.
+func (c *ArchiveCommit) check(from, to int64) (resolution, error) {
 	table, err := resolutionOf(c.Resolution)
 	if err != nil {
 		return table, err
 	}
-	if c.From < 0 || c.From >= c.To || c.From%minutesPerDay != 0 || c.To%minutesPerDay != 0 {
-		return table, fmt.Errorf("minutes %d to %d are no whole days: %w", c.From, c.To, ErrUnapplicable)
+	if from < 0 || from >= to || from%minutesPerDay != 0 || to%minutesPerDay != 0 {
+		return table, fmt.Errorf("minutes %d to %d are no whole days: %w", from, to, ErrUnapplicable)
 	}
 	names := map[string]bool{}
 	for i := range c.Objects {
@@ -43,7 +44,7 @@ func (c *ArchiveCommit) check() (resolution, error) {
 			return table, fmt.Errorf("object %s occurs twice: %w", o.Object, ErrUnapplicable)
 		}
 		names[o.Object] = true
-		if err := o.check(c.From, c.To); err != nil {
+		if err := o.check(from, to); err != nil {
 			return table, fmt.Errorf("object %s: %w", o.Object, err)
 		}
 	}
@@ -91,18 +92,18 @@ func (c *ArchiveCommit) sums() partitionSums {
 // CommitFrozen moves the cold mark over [From, To): the objects hold all rows of the table there. It returns a *ConservationError if their sums say
 // otherwise. Repeating a commit that took place succeeds.
 func (p *Primary) CommitFrozen(ctx context.Context, c *ArchiveCommit) (ArchiveMark, error) {
-	table, err := c.check()
+	table, err := c.check(c.From, c.To)
 	if err != nil {
 		return ArchiveMark{}, fmt.Errorf("commit frozen %s rows: %w", c.Resolution, err)
 	}
 	mark, err := p.committing(ctx, c, table, func(ctx context.Context, tx *transaction) error { return tx.mayTurnCold(ctx, c, table) })
 	if err == nil { // the rows are frozen: they are summed up before the transaction, which stays short
 		var stored partitionSums
-		if stored, err = p.db.sumTable(ctx, table, c.From, c.To); err == nil {
+		if stored, err = p.db.sumTable(ctx, table.table, c.From, c.To); err == nil {
 			err = stored.conserve(c.sums(), sameInAll)
 		}
 		if err == nil {
-			mark, err = p.committing(ctx, c, table, func(ctx context.Context, tx *transaction) error { return tx.turnCold(ctx, c, table) })
+			mark, err = p.committing(ctx, c, table, func(ctx context.Context, tx *transaction) error { return tx.turnCold(ctx, c, table, p.cfg.Now()) })
 		}
 	}
 	if err != nil && !errors.Is(err, errDone) {
@@ -156,11 +157,11 @@ func (t *transaction) committedBefore(ctx context.Context, c *ArchiveCommit) err
 	return errDone
 }
 
-func (t *transaction) turnCold(ctx context.Context, c *ArchiveCommit, table resolution) error {
+func (t *transaction) turnCold(ctx context.Context, c *ArchiveCommit, table resolution, now time.Time) error {
 	if err := t.mayTurnCold(ctx, c, table); err != nil {
 		return err
 	}
-	if err := t.store(ctx, c); err != nil {
+	if err := t.store(ctx, c, now); err != nil {
 		return err
 	}
 	// Last, for every Apply waits from here to the commit.

@@ -17,13 +17,10 @@ const (
 )
 
 // store puts the objects of a commit into the manifest. Each must have been announced.
-func (t *transaction) store(ctx context.Context, c *ArchiveCommit) error {
+func (t *transaction) store(ctx context.Context, c *ArchiveCommit, now time.Time) error {
 	if err := portions(c.names(), func(part []string) error {
-		result, err := t.conn.ExecContext(ctx, "DELETE FROM archive_intents WHERE object IN ("+repeated("?", len(part))+")", anys(part)...)
-		if err != nil {
-			return meaning(err)
-		}
-		if n, err := result.RowsAffected(); err != nil || n != int64(len(part)) {
+		n, err := t.affecting(ctx, "DELETE FROM archive_intents WHERE object IN ("+repeated("?", len(part))+")", anys(part)...)
+		if err != nil || n != int64(len(part)) {
 			return fmt.Errorf("%d of %d objects were announced: %w", n, len(part), defaultTo(err, ErrConflict))
 		}
 		return nil
@@ -41,15 +38,15 @@ func (t *transaction) store(ctx context.Context, c *ArchiveCommit) error {
 		}
 	}
 	return portions(parts, func(some []manifestPart) error {
-		args := make([]any, 0, 11*len(some))
+		args := make([]any, 0, 12*len(some))
 		for _, p := range some {
 			o := p.object
 			args = append(args, p.sums.Partition, c.Resolution, instant(o.From), instant(o.To), o.Object, o.Bytes, o.SHA256,
-				p.sums.Rows, p.sums.EventCount.String(), p.sums.ValueCount.String(), p.sums.ValueSum.String())
+				p.sums.Rows, p.sums.EventCount.String(), p.sums.ValueCount.String(), p.sums.ValueSum.String(), now.UTC())
 		}
 		return t.exec(ctx, `INSERT INTO archive_manifest (partition_id, resolution, range_start, range_end, object, byte_size, checksum,
 row_count, event_count_sum, value_count_sum, value_sum_sum, state, changed_at) VALUES `+
-			repeated("(?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 'stored', UTC_TIMESTAMP())", len(some)), args...)
+			repeated("(?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 'stored', ?)", len(some)), args...)
 	})
 }
 
@@ -94,6 +91,11 @@ type ManifestRow struct {
 	ArchiveSums
 }
 
+// manifestRows selects what scanManifest reads.
+var manifestRows = "SELECT id, resolution, object, " + inMinutes("range_start") + ", " + inMinutes("range_end") + `, byte_size, checksum, state,
+TIMESTAMPDIFF(SECOND, '1970-01-01 00:00:00', changed_at) * 1000, partition_id, row_count, event_count_sum, value_count_sum, value_sum_sum
+FROM archive_manifest `
+
 // manifestPage is how many rows a page has.
 const manifestPage = 2000
 
@@ -105,9 +107,7 @@ func (d *DB) Manifest(ctx context.Context, r *ManifestRequest) (page []ManifestR
 	if to <= 0 || to > event.MaxMinute+1 {
 		to = event.MaxMinute + 1
 	}
-	text := "SELECT id, resolution, object, " + inMinutes("range_start") + ", " + inMinutes("range_end") + `, byte_size, checksum, state,
-TIMESTAMPDIFF(SECOND, '1970-01-01 00:00:00', changed_at) * 1000, partition_id, row_count, event_count_sum, value_count_sum, value_sum_sum
-FROM archive_manifest WHERE id > ? AND (? = '' OR resolution = ?) AND range_end > ` + string(appendTime(nil, max(r.From, 0))) + " AND range_start < " + string(appendTime(nil, to)) +
+	text := manifestRows + "WHERE id > ? AND (? = '' OR resolution = ?) AND range_end > " + string(appendTime(nil, max(r.From, 0))) + " AND range_start < " + string(appendTime(nil, to)) +
 		fmt.Sprintf(" ORDER BY id LIMIT %d", manifestPage+1)
 	rows, err := d.sql.QueryContext(ctx, text, r.After, r.Resolution, r.Resolution)
 	if err != nil {

@@ -88,7 +88,7 @@ func readArchiveState(ctx context.Context, conn *sqlx.Conn) (*ArchiveState, erro
 		}
 		s.Late = append(s.Late, late...)
 	}
-	if s.Restored, err = readRestored(ctx, conn); err != nil {
+	if s.Restored, err = readRestored(ctx, conn, ""); err != nil {
 		return nil, err
 	}
 	err = conn.SelectContext(ctx, &s.Intents, "SELECT object, TIMESTAMPDIFF(SECOND, '1970-01-01 00:00:00', created_at) * 1000 AS createdat FROM archive_intents ORDER BY created_at, object LIMIT ?", maxStateIntents)

@@ -91,20 +91,20 @@ const sumKeys = `SELECT key_id, COUNT(*), SUM(event_count), COALESCE(SUM(value_c
 FROM %s FORCE INDEX (PRIMARY) WHERE start >= %s AND start < %s AND key_id >= ? GROUP BY key_id ORDER BY key_id LIMIT %d`
 
 // sumTable sums up rows that don't change, in short statements, without locks.
-func (d *DB) sumTable(ctx context.Context, table resolution, from, to int64) (partitionSums, error) {
+func (d *DB) sumTable(ctx context.Context, table string, from, to int64) (partitionSums, error) {
 	total, next, limit := partitionSums{}, uint64(0), firstSumKeys
 	for {
-		text := fmt.Sprintf(sumKeys, table.table, appendTime(nil, from), appendTime(nil, to), limit)
+		text := fmt.Sprintf(sumKeys, table, appendTime(nil, from), appendTime(nil, to), limit)
 		byKey, err := d.readSums(ctx, text, next)
 		if err != nil {
-			return nil, fmt.Errorf("sum up %s: %w", table.table, err)
+			return nil, fmt.Errorf("sum up %s: %w", table, err)
 		}
 		if len(byKey) == 0 {
 			return total, nil
 		}
 		last, err := d.addByPartition(ctx, total, byKey)
 		if err != nil {
-			return nil, fmt.Errorf("sum up %s: %w", table.table, err)
+			return nil, fmt.Errorf("sum up %s: %w", table, err)
 		}
 		if len(byKey) < limit || last == allKeys {
 			return total, nil

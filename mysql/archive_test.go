@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"slices"
 	"testing"
+	"time"
 
 	gocmp "github.com/google/go-cmp/cmp"
 
@@ -21,7 +22,11 @@ func dayAt(n int64) int64 { return minute(0, 0) + n*day }
 // archiveBench is a shard with rows of three days, in two partitions, and who leads its archive.
 func archiveBench(t testing.TB) (*bench, mysql.Leader) {
 	t.Helper()
-	b := rollupBench(t)
+	b := newBench(t, shared)
+	if _, err := b.primary.MakeTimePartitions(t.Context()); err != nil { // of single days, as they were young then
+		t.Fatal(err)
+	}
+	b.primary = b.lateBy(t, 100*24*time.Hour)
 	var rows, others []event.Row
 	for d := int64(-3); d < 0; d++ {
 		for i := range int64(4) {

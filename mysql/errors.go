@@ -23,6 +23,8 @@ var (
 	ErrUnknownOutcome = errors.New("the outcome of the write is unknown")
 	ErrSchema         = errors.New("the schema is not as expected")
 	ErrTooManyPoints  = errors.New("the answer has too many points")
+	ErrUnranked       = errors.New("the range can't be ranked")
+	ErrTooManyCold    = errors.New("the answer needs too many objects of cold storage: ask for fewer keys, a shorter range or a coarser step")
 	ErrForeign        = errors.New("the database belongs elsewhere")
 )
 

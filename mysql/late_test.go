@@ -2,12 +2,15 @@ package mysql_test
 
 import (
 	"errors"
+	"sync"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/quipudb/quipu/event"
 	"github.com/quipudb/quipu/mysql"
+	"github.com/quipudb/quipu/testkit"
 )
 
 // freeze moves a frozen mark as the archive does.
@@ -77,7 +80,7 @@ func TestRowsOlderThanTheLowestTimePartition(t *testing.T) {
 	if n, err := b.primary.MakeTimePartitions(t.Context()); err != nil || n != 0 {
 		t.Errorf("made %d, %v; want none", n, err)
 	}
-	later := b.lateBy(t, 30*day*60e9)
+	later := b.lateBy(t, 30*day*time.Minute)
 	if n, err := later.MakeTimePartitions(t.Context()); err != nil || n == 0 {
 		t.Errorf("a month later: made %d, %v", n, err)
 	}
@@ -86,6 +89,54 @@ func TestRowsOlderThanTheLowestTimePartition(t *testing.T) {
 	}
 	if got := b.count(t, "SELECT SUM(m.event_count) FROM quipu.minute_counts m JOIN quipu.counted_keys k ON k.id = m.key_id WHERE k.name = 'b'"); got != 2 {
 		t.Errorf("got %d, want 2", got)
+	}
+}
+
+// A freeze waits for an Apply that read the marks before it, whose rows are in the table then; an Apply that comes after it, a zombie's with an old
+// epoch too, changes no frozen row.
+func TestFreezeWaitsForApplies(t *testing.T) {
+	b := newBench(t, shared)
+	epoch := b.claim(t, 3)
+	old := minute(0, 0) - 3*day
+	b.apply(t, request(epoch, 1, 2, counted("a", old, 1)))
+	blocker, err := b.servers.Primary.Root().Begin()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := blocker.Exec("SELECT * FROM quipu.minute_counts FOR UPDATE"); err != nil {
+		t.Fatal(err)
+	}
+	var wg sync.WaitGroup
+	var applied, frozen error
+	waiting := func(what string) {
+		testkit.Eventually(t, 20*time.Second, func() error {
+			if b.count(t, "SELECT COUNT(*) FROM information_schema.processlist WHERE command = 'Query' AND info LIKE ? AND id <> CONNECTION_ID()", what) == 0 {
+				return errors.New("nobody is at " + what)
+			}
+			return nil
+		})
+	}
+	wg.Go(func() { applied = b.primary.Apply(t.Context(), request(epoch, 2, 3, counted("a", old, 10))) })
+	waiting("INSERT INTO minute_counts%")
+	wg.Go(func() { frozen = newColdStore(b.servers.Primary.Root()).freeze("minute") })
+	waiting("SELECT s.term%FOR UPDATE")
+	if got := b.count(t, "SELECT COUNT(*) FROM quipu.archive_marks WHERE frozen_before > '1970-01-01'"); got != 0 {
+		t.Error("the freeze did not wait")
+	}
+	if err := blocker.Rollback(); err != nil {
+		t.Fatal(err)
+	}
+	wg.Wait()
+	if err := errors.Join(applied, frozen); err != nil {
+		t.Fatal(err)
+	}
+	b.claim(t, 3)
+	if err := b.primary.Apply(t.Context(), request(epoch, 3, 4, counted("a", old, 1000))); !errors.Is(err, mysql.ErrFenced) {
+		t.Errorf("got %v, want %v", err, mysql.ErrFenced)
+	}
+	b.apply(t, request(epoch+1, 3, 4, counted("a", old, 100)))
+	if diff := cmp.Diff([]string{"11|100"}, b.rows(t, "SELECT m.event_count, l.event_count FROM quipu.minute_counts m JOIN quipu.late_minute_counts l ON l.start = m.start")); diff != "" {
+		t.Errorf("rows (-want +got):\n%s", diff)
 	}
 }
 

@@ -53,14 +53,19 @@ func newBench(t testing.TB, servers *testkit.ShardServers) *bench {
 func migrate(t testing.TB, db *testkit.Database) {
 	t.Helper()
 	owner := pool(t, db, local.AccountMigrate, nil)
+	migrateTo(t, db, migrations.Latest())
+	if err := mysql.EnsureOwnership(t.Context(), owner, ownership()); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func migrateTo(t testing.TB, db *testkit.Database, version uint) {
+	t.Helper()
 	runner, err := migrations.New(migrations.Config{Shards: []migrations.Shard{{ID: "s1", DSN: db.DSN(local.AccountMigrate)}}})
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := runner.Up(t.Context()); err != nil {
-		t.Fatal(err)
-	}
-	if err := mysql.EnsureOwnership(t.Context(), owner, ownership()); err != nil {
+	if err := runner.Goto(t.Context(), version); err != nil {
 		t.Fatal(err)
 	}
 }

@@ -78,8 +78,8 @@ func (c Config) DSN() string {
 type DB struct {
 	cfg     Config
 	sql     *sqlx.DB
-	dialect atomic.Pointer[dialect] // known since the first connection
-	marks   atomic.Pointer[watermarks]
+	dialect atomic.Pointer[dialect]   // known since the first connection
+	placed  atomic.Pointer[placement] // as last seen
 }
 
 // Open makes a pool. It does no I/O.

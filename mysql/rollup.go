@@ -14,6 +14,8 @@ const (
 	RollupAnnounced RollupAction = "announced" // said which hour or day is computed next
 	RollupComputed  RollupAction = "computed"  // wrote the rows of some keys
 	RollupAdvanced  RollupAction = "advanced"  // moved the watermark
+	RollupPruned    RollupAction = "pruned"    // removed members of ranked lists
+	RollupRanked    RollupAction = "ranked"    // made ranked lists for the rows of some keys that were complete before there were lists
 	RollupIdle      RollupAction = "idle"      // nothing is left to do
 )
 
@@ -23,6 +25,8 @@ type RollupRequest struct {
 	Owner     string
 	Until     int64 // minutes: what ends later, or has not ended, stays as it is
 	ChunkRows int   // finer rows that are read in one transaction, about; 5,000
+	// RankedKeys is how many keys a ranked list keeps at least, if there are as many; 1,000. Lists have up to four times as many members.
+	RankedKeys int
 }
 
 // RollupStep is what a step did.
@@ -30,7 +34,7 @@ type RollupStep struct {
 	Action     RollupAction
 	Resolution string // "hour" or "day"; "" when idle
 	Start      int64  // minute at which that hour or day starts
-	Rows       int64  // coarse rows written
+	Rows       int64  // coarse rows written; of pruned and ranked: members of lists
 }
 
 // RollupMark is how far one coarse table came, in minutes since 1970.
@@ -48,7 +52,10 @@ type RollupState struct {
 	Marks []RollupMark // hour, day
 }
 
-const defaultChunkRows = 5000
+const (
+	defaultChunkRows  = 5000
+	defaultRankedKeys = 1000
+)
 
 // ClaimRollup makes owner the only one whose steps are done, and returns the epoch that they must name.
 // After ErrUnknownOutcome the claim may have been taken; claim again.
@@ -79,6 +86,7 @@ func (p *Primary) StepRollup(ctx context.Context, r *RollupRequest) (RollupStep,
 	defer cancel()
 	capped := *r
 	capped.Until = min(r.Until, p.cfg.Now().Unix()/60)
+	capped.ChunkRows, capped.RankedKeys = defaultTo(r.ChunkRows, defaultChunkRows), defaultTo(r.RankedKeys, defaultRankedKeys)
 	r = &capped
 	if err := p.ensureTimePartitions(ctx, r.Until); err != nil {
 		return RollupStep{}, fmt.Errorf("roll up: %w", err)
@@ -121,14 +129,14 @@ func (t *transaction) rollUp(ctx context.Context, r *RollupRequest) (RollupStep,
 	}{{hour, perMinute, r.Until}, {day, perHour, min(hour.before, r.Until)}} {
 		switch {
 		case c.computing > c.before && c.next < allKeys:
-			return t.compute(ctx, c.coverage, c.from, r.ChunkRows)
+			return t.compute(ctx, c.coverage, c.from, r)
 		case c.computing > c.before:
 			return t.advance(ctx, c.coverage)
 		case c.before+c.minutes <= c.until:
 			return t.announce(ctx, c.coverage)
 		}
 	}
-	return RollupStep{Action: RollupIdle}, nil
+	return t.tend(ctx, r)
 }
 
 func (c coverage) did(action RollupAction) RollupStep {
@@ -154,34 +162,36 @@ const (
 	selectChunkEnd = `SELECT m.key_id FROM %s m FORCE INDEX (PRIMARY) WHERE m.start >= %s AND m.start < %s AND m.key_id >= ?
 ORDER BY m.key_id LIMIT 1 OFFSET %d`
 
-	// Overwrites: a chunk that is computed again is the same.
-	computeChunk = `INSERT INTO %s (key_id, event_type_id, start, event_count, value_count, value_sum, value_min, value_max)
-SELECT m.key_id, m.event_type_id, %s, SUM(m.event_count), SUM(m.value_count), SUM(m.value_sum), MIN(m.value_min), MAX(m.value_max)
-FROM %s m FORCE INDEX (PRIMARY) WHERE m.start >= %[2]s AND m.start < %[4]s AND m.key_id >= ? AND m.key_id < ? GROUP BY m.key_id, m.event_type_id
-ON DUPLICATE KEY UPDATE event_count = VALUES(event_count), value_count = VALUES(value_count), value_sum = VALUES(value_sum),
-value_min = VALUES(value_min), value_max = VALUES(value_max)`
+	selectChunk = `SELECT m.key_id, m.event_type_id, SUM(m.event_count), SUM(m.value_count), SUM(m.value_sum), MIN(m.value_min), MAX(m.value_max)
+FROM %s m FORCE INDEX (PRIMARY) WHERE m.start >= %s AND m.start < %s AND m.key_id >= ? AND m.key_id < ?
+GROUP BY m.key_id, m.event_type_id ORDER BY m.key_id, m.event_type_id`
 )
 
-// compute writes the rows of the next keys. From its lock on the progress to its commit nobody adds to the rows that it sums up: an
-// Apply with a cell in what is being computed shares that lock. Under READ COMMITTED the statement sees all that was committed
-// before the lock was had.
-func (t *transaction) compute(ctx context.Context, c coverage, from resolution, rows int) (RollupStep, error) {
+// compute writes the rows of the next keys, and the members that they give the ranked lists. From its lock on the progress to its commit nobody
+// adds to the rows that it sums up, nor to the lists: an Apply with a cell in what is being computed shares that lock. Under READ COMMITTED
+// the statement sees all that was committed before the lock was had.
+func (t *transaction) compute(ctx context.Context, c coverage, from resolution, r *RollupRequest) (RollupStep, error) {
 	start, end := appendTime(nil, c.before), appendTime(nil, c.computing)
-	limit, err := t.chunkEnd(ctx, fmt.Sprintf(selectChunkEnd, from.table, start, end, defaultTo(rows, defaultChunkRows)), c.next)
+	limit, err := t.chunkEnd(ctx, fmt.Sprintf(selectChunkEnd, from.table, start, end, r.ChunkRows), c.next)
 	if err != nil {
 		return RollupStep{}, err
 	}
 	if _, err := t.nextKey(ctx, c.resolution, "FOR UPDATE"); err != nil {
 		return RollupStep{}, err
 	}
-	done := c.did(RollupComputed)
-	text := fmt.Sprintf(computeChunk, c.table, start, from.table, end)
-	result, err := t.conn.ExecContext(ctx, text, c.next, limit)
-	if err != nil {
-		return RollupStep{}, meaning(err)
-	}
-	if done.Rows, err = result.RowsAffected(); err != nil {
+	sums := newChunk(c.resolution, c.before)
+	if err := sums.read(ctx, t, fmt.Sprintf(selectChunk, from.table, start, end), c.next, limit); err != nil {
 		return RollupStep{}, err
 	}
+	for _, text := range sums.statements {
+		if err := t.exec(ctx, string(text)); err != nil {
+			return RollupStep{}, err
+		}
+	}
+	if err := t.rankChunk(ctx, sums, limit == allKeys, r.RankedKeys); err != nil {
+		return RollupStep{}, err
+	}
+	done := c.did(RollupComputed)
+	done.Rows = sums.rows
 	return done, t.exec(ctx, "UPDATE rollup_progress SET next_key = ? WHERE resolution = ?", limit, resolutionNames[c.resolution])
 }

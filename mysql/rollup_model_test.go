@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"iter"
 	"math/rand/v2"
 	"slices"
 	"sync"
@@ -23,8 +24,10 @@ import (
 // batches the answer's snapshot holds, so the two can be compared at every instant.
 type ledger struct {
 	partition int
+	kind      string // event type
 	epoch     uint64
-	first     uint64 // offset of the first batch
+	first     uint64     // offset of the first batch
+	store     *coldStore // for what left the tables; optional
 	mu        sync.Mutex
 	batches   [][]event.Row
 }
@@ -33,13 +36,16 @@ type ledger struct {
 func (b *bench) newLedger(t testing.TB, partition int) *ledger {
 	t.Helper()
 	epoch := b.claim(t, partition)
-	return &ledger{partition: partition, epoch: epoch, first: b.checkpoint(t, partition).NextOffset}
+	return &ledger{partition: partition, kind: "view", epoch: epoch, first: b.checkpoint(t, partition).NextOffset}
 }
 
 // apply adds rows to the model first: a reader may see them before Apply returns.
 func (l *ledger) apply(ctx context.Context, p *mysql.Primary, rows []event.Row) error {
 	l.mu.Lock()
 	offset := l.first + uint64(len(l.batches))
+	for i := range rows {
+		rows[i].Type = l.kind
+	}
 	l.batches = append(l.batches, rows)
 	l.mu.Unlock()
 	r := request(l.epoch, offset, offset+1, rows...)
@@ -52,12 +58,25 @@ func (l *ledger) apply(ctx context.Context, p *mysql.Primary, rows []event.Row) 
 	}
 }
 
-// answer is what a snapshot with a given as-of holds of a key.
-func (l *ledger) answer(asOf int64, key string, from, to int64, step mysql.Step) []mysql.Point {
+// rowsAt are the rows in a range that a snapshot with a given as-of holds.
+func (l *ledger) rowsAt(asOf, from, to int64) iter.Seq[*event.Row] {
 	l.mu.Lock()
 	batches := l.batches
 	l.mu.Unlock()
 	n := max(0, asOf/1000-int64(l.first)) // request sets as-of to the next offset's thousand
+	return func(yield func(*event.Row) bool) {
+		for _, batch := range batches[:n] {
+			for i := range batch {
+				if row := &batch[i]; row.Minute >= from && row.Minute < to && !yield(row) {
+					return
+				}
+			}
+		}
+	}
+}
+
+// answer is what a snapshot with a given as-of holds of a key.
+func (l *ledger) answer(asOf int64, key string, from, to int64, step mysql.Step) []mysql.Point {
 	points := map[int64]*mysql.Point{}
 	at := func(start int64) *mysql.Point {
 		if points[start] == nil {
@@ -68,17 +87,15 @@ func (l *ledger) answer(asOf int64, key string, from, to int64, step mysql.Step)
 	if step == mysql.StepNone {
 		at(from)
 	}
-	for _, batch := range batches[:n] {
-		for _, row := range batch {
-			if row.Key != key || row.Minute < from || row.Minute >= to {
-				continue
-			}
-			start := from
-			if step != mysql.StepNone {
-				start = row.Minute - row.Minute%int64(step)
-			}
-			at(start).Merge(row.Aggregate)
+	for row := range l.rowsAt(asOf, from, to) {
+		if row.Key != key {
+			continue
 		}
+		start := from
+		if step != mysql.StepNone {
+			start = row.Minute - row.Minute%int64(step)
+		}
+		at(start).Merge(row.Aggregate)
 	}
 	var out []mysql.Point
 	for _, p := range points {
@@ -90,7 +107,7 @@ func (l *ledger) answer(asOf int64, key string, from, to int64, step mysql.Step)
 
 // check asks a question and compares the answer with the model's at the same instant.
 func (l *ledger) check(ctx context.Context, read *mysql.DB, keys []string, from, to int64, step mysql.Step) error {
-	r := &mysql.StatsRequest{Type: "view", From: from, To: to, Step: step, MaxPoints: 50_000}
+	r := &mysql.StatsRequest{Type: l.kind, From: from, To: to, Step: step, MaxPoints: 50_000, MaxColdObjects: 1000}
 	for _, k := range keys {
 		r.Keys = append(r.Keys, mysql.StatsKey{Partition: l.partition, Name: k})
 	}
@@ -100,8 +117,9 @@ func (l *ledger) check(ctx context.Context, read *mysql.DB, keys []string, from,
 	}
 	for i, k := range keys {
 		want := l.answer(answer.AsOf[l.partition], k, from, to, step)
-		if diff := gocmp.Diff(want, answer.Keys[i].Points); diff != "" {
-			return fmt.Errorf("key %s from %d to %d by step %d as of %d by %s (-want +got):\n%s", k, from, to, step, answer.AsOf[l.partition], answer.Resolution, diff)
+		got, err := l.store.addTo(answer.Keys[i].Points, answer.Cold, k, r)
+		if diff := gocmp.Diff(want, got); diff != "" || err != nil {
+			return fmt.Errorf("key %s from %d to %d by step %d as of %d by %s and %+v (-want +got):\n%s%w", k, from, to, step, answer.AsOf[l.partition], answer.Resolution, answer.Cold, diff, err)
 		}
 	}
 	return nil
@@ -131,13 +149,16 @@ func row(n func(int) int, keys []string, around int64) event.Row {
 // INV-5, INV-6: events of any age, steps of a roll-up, crashes, zombies and reads in any order, some at the same time,
 // against the model.
 func TestRollupAgainstModel(t *testing.T) {
+	sequences(t, "30")
 	b := rollupBench(t)
 	sequence := 0
+	ranks := &rankings{}
 	rapid.Check(t, func(rt *rapid.T) {
 		sequence++
 		n := func(limit int) int { return rapid.IntRange(0, limit-1).Draw(rt, "n") }
-		m := &rollupRun{b: b, t: rt, l: b.newLedger(t, 3), n: n}
-		for i := range 5 {
+		m := &rollupRun{b: b, t: rt, l: b.newLedger(t, 3), n: n, ranks: ranks}
+		m.l.kind = fmt.Sprint("kind-", sequence) // a ranking is of all keys of a type
+		for i := range 12 {
 			m.keys = append(m.keys, fmt.Sprintf("s%d-k%d", sequence, i))
 		}
 		m.claim()
@@ -146,6 +167,7 @@ func TestRollupAgainstModel(t *testing.T) {
 			"zombie": func(*rapid.T) { m.zombie() }, "both": func(*rapid.T) { m.both() }, "finish": func(*rapid.T) { m.finish() }, "": func(*rapid.T) { m.read() },
 		})
 	})
+	ranks.report(t)
 }
 
 // rollupRun is one sequence of the random test.
@@ -156,6 +178,7 @@ type rollupRun struct {
 	n           func(int) int
 	keys        []string
 	lead, older *mysql.RollupRequest
+	ranks       *rankings
 }
 
 func (m *rollupRun) must(err error) {
@@ -175,12 +198,12 @@ func (m *rollupRun) around() int64 {
 func (m *rollupRun) claim() {
 	epoch, err := m.b.primary.ClaimRollup(context.Background(), "r1")
 	m.must(err)
-	m.older, m.lead = m.lead, &mysql.RollupRequest{Epoch: epoch, Owner: "r1", ChunkRows: 1 + m.n(4)}
+	m.older, m.lead = m.lead, &mysql.RollupRequest{Epoch: epoch, Owner: "r1", ChunkRows: 1 + m.n(4), RankedKeys: 1 + m.n(3)}
 }
 
 func (m *rollupRun) rows() []event.Row {
 	around := m.around()
-	rows := make([]event.Row, 1+m.n(12))
+	rows := make([]event.Row, 1+m.n(24))
 	for i := range rows {
 		rows[i] = row(m.n, m.keys, around)
 	}
@@ -243,19 +266,19 @@ func (m *rollupRun) read() {
 	from, to, step := question(m.n, m.around())
 	keys := m.keys
 	if m.n(2) == 0 {
-		keys = m.keys[m.n(5):][:1]
+		keys = m.keys[m.n(len(m.keys)):][:1]
 	}
 	m.must(m.l.check(context.Background(), m.b.read, keys, from, to, step))
+	m.must(m.ranks.check(context.Background(), m.b.read, rankingQuestion(m.n, m.l.kind, m.around()), m.l))
+	if m.n(8) == 0 {
+		m.must(m.b.checkLists(context.Background()))
+	}
 }
 
 // INV-5, INV-6: readers that never pause compare each answer with the model at the answer's own instant, while two writers send
 // late and young rows and the roll-up goes through the rest of a day, led anew every six hours.
 func TestReadersDuringAdvances(t *testing.T) {
 	b := rollupBench(t)
-	keys := make([]string, 12)
-	for i := range keys {
-		keys[i] = fmt.Sprint("k", i)
-	}
 	var around atomic.Int64
 	around.Store(minute(10, 30))
 	ctx, stop := context.WithCancel(t.Context())
@@ -274,8 +297,16 @@ func TestReadersDuringAdvances(t *testing.T) {
 			}
 		})
 	}
-	for _, partition := range []int{3, 4} {
-		l := b.newLedger(t, partition)
+	ranks := &rankings{}
+	ledgers := []*ledger{b.newLedger(t, 3), b.newLedger(t, 4)}
+	for _, l := range ledgers {
+		background(func(n func(int) int) error {
+			return ranks.check(ctx, b.read, rankingQuestion(n, "view", around.Load()), ledgers...)
+		})
+		keys := make([]string, 12)
+		for i := range keys {
+			keys[i] = fmt.Sprintf("p%d-k%d", l.partition, i)
+		}
 		background(func(n func(int) int) error {
 			rows := make([]event.Row, 1+n(8))
 			for i := range rows {
@@ -296,8 +327,10 @@ func TestReadersDuringAdvances(t *testing.T) {
 			})
 		}
 	}
+	background(func(func(int) int) error { return b.checkLists(ctx) })
 	for end := minute(12, 0); end <= minute(24, 0) && ctx.Err() == nil; end += 6 * 60 {
 		lead := b.lead(t, "r1")
+		lead.RankedKeys = 3
 		lead.Until = end
 		for ctx.Err() == nil {
 			done := b.step(t, lead)
@@ -313,6 +346,7 @@ func TestReadersDuringAdvances(t *testing.T) {
 		t.Errorf("got the day's watermark %d, want %d", day.CompleteBefore, minute(24, 0))
 	}
 	t.Logf("%d answers during %d flushes", answers.Load(), applied.Load())
+	ranks.report(t)
 	b.viewsAgree(t)
 }
 

@@ -8,9 +8,6 @@ type segment struct {
 	from, to int64 // minutes
 }
 
-// maxSegments is the most that divide returns: minutes, hours, days, hours, minutes.
-const maxSegments = 5
-
 var resolutionNames = map[resolution]string{perMinute: "minute", perHour: "hour", perDay: "day"}
 
 // divide says which table answers which part of [from, to): the coarsest that fits the step, is complete there and whose
@@ -57,17 +54,22 @@ func divide(from, to int64, step Step, marks watermarks) []segment {
 	return segments
 }
 
-// describe names the tables of the segments, finest first: "minute+day".
-func describe(segments []segment) string {
+// describe names the tables of the pieces, finest first, and whether late rows were added: "minute+day+late".
+func describe(pieces []piece, lateRows bool) string {
 	used := map[resolution]bool{}
-	for _, s := range segments {
-		used[s.table] = true
+	for _, p := range pieces {
+		if p.place == hot || p.place == restored {
+			used[p.table] = true
+		}
 	}
 	var names []string
 	for _, table := range countsTables() {
 		if used[table] {
 			names = append(names, resolutionNames[table])
 		}
+	}
+	if lateRows {
+		names = append(names, "late")
 	}
 	return strings.Join(names, "+")
 }

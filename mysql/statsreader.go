@@ -12,24 +12,68 @@ import (
 
 // statsReader puts the rows of a snapshot together.
 type statsReader struct {
-	request *StatsRequest
-	header  Header
-	marks   watermarks
-	byID    map[uint64]*KeyStats
-	byKey   map[StatsKey]*KeyStats
-	keys    []KeyStats
-	points  int
+	request   *StatsRequest
+	header    Header
+	placement *placement
+	byID      map[uint64]*KeyStats
+	byKey     map[StatsKey]int // place in the request
+	found     map[int]uint64   // ids by place
+	known     map[int]bool     // partitions of the keys that were found
+	keys      []KeyStats
+	pieces    []piece
+	cold      coldReader
+	lateRows  bool
+	points    int // before those of the same step are merged
+	maxPoints int
+	maxRows   int // of the statement
 }
 
 func newStatsReader(r *StatsRequest) *statsReader {
 	sr := &statsReader{
 		request: r, header: Header{AsOf: map[int]int64{}}, keys: make([]KeyStats, len(r.Keys)),
-		byID: map[uint64]*KeyStats{}, byKey: make(map[StatsKey]*KeyStats, len(r.Keys)),
+		byID: map[uint64]*KeyStats{}, byKey: make(map[StatsKey]int, len(r.Keys)), found: map[int]uint64{}, known: map[int]bool{}, placement: &placement{},
 	}
 	for i, k := range r.Keys {
-		sr.byKey[k] = &sr.keys[i]
+		sr.byKey[k] = i
 	}
+	sr.expect(nil)
 	return sr
+}
+
+// expect sets the bounds for what the pieces may give. A step may be told by two neighbouring pieces, and again by late rows.
+func (sr *statsReader) expect(pieces []piece) {
+	sr.pieces = pieces
+	sr.maxPoints = sr.request.MaxPoints + (len(pieces)+1)*len(sr.request.Keys)
+	objects := 0
+	for _, one := range pieces {
+		switch one.place {
+		case late:
+			sr.maxPoints += sr.request.MaxPoints
+		case cold:
+			objects = sr.request.MaxColdObjects + 1
+		}
+	}
+	partitions := len(partitionsOf(sr.request.Keys))
+	sr.maxRows = sr.maxPoints + len(sr.request.Keys) + partitions + 3 + maxRestoredRanges + objects*partitions
+}
+
+// adopt takes over the ids of keys that were found before, and returns the other keys.
+func (sr *statsReader) adopt(ids map[int]uint64) (unknown []StatsKey) {
+	for i, k := range sr.request.Keys {
+		if id, ok := ids[i]; ok {
+			sr.know(i, id)
+			continue
+		}
+		unknown = append(unknown, k)
+	}
+	return unknown
+}
+
+// know notes the id of the key at a place of the request.
+func (sr *statsReader) know(at int, id uint64) {
+	sr.found[at], sr.known[sr.request.Keys[at].Partition] = id, true
+	sr.keys[at].Known = true
+	sr.byID[id] = &sr.keys[at]
 }
 
 func (sr *statsReader) ids() []uint64 {
@@ -48,14 +92,21 @@ func (sr *statsReader) take(columns *[8]sql.RawBytes) error {
 	case kindHeader:
 		sr.header.AsOf[int(p.integer(columns[1]))] = p.integer(columns[2])
 		sr.header.Term = uint64(p.integer(columns[3]))
-		sr.marks = watermarks{hour: p.integer(columns[4]), day: p.integer(columns[5])}
+		sr.placement.watermarks = watermarks{hour: p.integer(columns[4]), day: p.integer(columns[5])}
+		if columns[7] != nil {
+			return cmp.Or(p.err, sr.placement.takeMarks(string(columns[7])))
+		}
 	case kindKey:
 		key := StatsKey{Partition: int(p.integer(columns[2])), Name: string(columns[7])}
-		if stats := sr.byKey[key]; stats != nil {
-			stats.Known = true
-			sr.byID[uint64(p.integer(columns[1]))] = stats
+		if at, asked := sr.byKey[key]; asked {
+			sr.know(at, uint64(p.integer(columns[1])))
 		}
-	case kindRow:
+	case kindRestored:
+		sr.placement.takeRestored(string(columns[7]), p.integer(columns[2]), p.integer(columns[3]))
+	case kindObject:
+		return sr.takeObject(columns)
+	case kindRow, kindLate:
+		sr.lateRows = sr.lateRows || columns[0][0] == kindLate
 		return sr.takeRow(columns)
 	}
 	return p.err
@@ -76,7 +127,7 @@ func (sr *statsReader) takeRow(columns *[8]sql.RawBytes) error {
 		return nil
 	}
 	stats.Points = append(stats.Points, point)
-	if sr.points++; sr.points > sr.request.MaxPoints {
+	if sr.points++; sr.points > sr.maxPoints {
 		return fmt.Errorf("more than %d: %w", sr.request.MaxPoints, ErrTooManyPoints)
 	}
 	return nil
@@ -100,18 +151,26 @@ func (sr *statsReader) complete() error {
 	return nil
 }
 
-// finish orders the points. A step that two segments share, for its first part lies before a watermark, is one point.
-func (sr *statsReader) finish(segments []segment) *StatsAnswer {
+// finish orders the points. A step that two pieces share, for its first part lies before a watermark or something was added late, is one point.
+func (sr *statsReader) finish() (*StatsAnswer, error) {
+	points := 0
 	for i := range sr.keys {
 		stats := &sr.keys[i]
-		if sr.request.Step == StepNone && len(stats.Points) == 0 {
-			stats.Points = []Point{{Start: sr.request.From, Aggregate: event.NewAggregate()}}
+		if sr.request.Step == StepNone {
+			if len(stats.Points) == 0 {
+				stats.Points = []Point{{Start: sr.request.From, Aggregate: event.NewAggregate()}}
+			}
+			continue
 		}
 		slices.SortStableFunc(stats.Points, func(a, b Point) int { return cmp.Compare(a.Start, b.Start) })
 		stats.Points = mergeEqual(stats.Points)
+		points += len(stats.Points)
 	}
-	sr.header.Resolution = describe(segments)
-	return &StatsAnswer{Header: sr.header, Keys: sr.keys}
+	if points > sr.request.MaxPoints {
+		return nil, fmt.Errorf("%d, more than %d: %w", points, sr.request.MaxPoints, ErrTooManyPoints)
+	}
+	sr.header.Resolution = describe(sr.pieces, sr.lateRows)
+	return &StatsAnswer{Header: sr.header, Keys: sr.keys, Cold: sr.coldParts(), Pieces: told(sr.pieces)}, nil
 }
 
 func mergeEqual(points []Point) []Point {

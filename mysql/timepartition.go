@@ -77,32 +77,40 @@ func (p *Primary) MakeTimePartitions(ctx context.Context) (int, error) {
 }
 
 func (p *Primary) makeTimePartitions(ctx context.Context, last int64) (made int, err error) {
+	err = p.withTimePartitions(ctx, func(conn *sqlx.Conn) error {
+		for _, table := range countsTables() {
+			n, err := p.extend(ctx, conn, table, last)
+			made += n
+			if err != nil {
+				return fmt.Errorf("make time partitions of %s: %w", table.table, err)
+			}
+		}
+		return nil
+	})
+	if made > 0 {
+		p.metrics.timePartitions.Add(float64(made))
+		p.log.Info("made time partitions", "database", p.db.cfg.ID, "partitions", made)
+	}
+	return made, err
+}
+
+// withTimePartitions runs work on a connection that alone may make and drop time partitions.
+func (p *Primary) withTimePartitions(ctx context.Context, work func(*sqlx.Conn) error) error {
 	conn, err := p.db.sql.Connx(ctx)
 	if err != nil {
-		return 0, fmt.Errorf("make time partitions: %w", meaning(err))
+		return fmt.Errorf("lock time partitions: %w", meaning(err))
 	}
 	defer conn.Close()
 	// The connection's lock and settings end with it.
 	defer discard(conn)
 	var locked int
 	if err := conn.GetContext(ctx, &locked, "SELECT COALESCE(GET_LOCK("+partitionLock+", ?), 0)", wholeSeconds(partitionPatience)); err != nil {
-		return 0, fmt.Errorf("lock time partitions: %w", meaning(err))
+		return fmt.Errorf("lock time partitions: %w", meaning(err))
 	}
 	if locked != 1 {
-		return 0, fmt.Errorf("make time partitions: %w: another one holds their lock", ErrUnavailable)
+		return fmt.Errorf("lock time partitions: %w: another one holds the lock", ErrUnavailable)
 	}
-	for _, table := range countsTables() {
-		n, err := p.extend(ctx, conn, table, last)
-		made += n
-		if err != nil {
-			return made, fmt.Errorf("make time partitions of %s: %w", table.table, err)
-		}
-	}
-	if made > 0 {
-		p.metrics.timePartitions.Add(float64(made))
-		p.log.Info("made time partitions", "database", p.db.cfg.ID, "partitions", made)
-	}
-	return made, nil
+	return work(conn)
 }
 
 // extend adds what a table lacks.

@@ -2,16 +2,20 @@ package mysql
 
 import (
 	"context"
+	"errors"
 	"fmt"
 
 	"github.com/jmoiron/sqlx"
+
+	"github.com/quipudb/quipu/event"
 )
 
 // TopRequest asks for the N keys of a type with the largest counts over [From, To), in minutes since 1970.
 type TopRequest struct {
-	Type     string
-	From, To int64
-	N        int
+	Type       string
+	From, To   int64
+	N          int
+	MaxScanned int64 // minutes that may be read key by key, where no ranked list fits; 180
 }
 
 // TopEntry is one key of a ranking.
@@ -21,37 +25,35 @@ type TopEntry struct {
 	Point
 }
 
-// TopAnswer is ranked by count, then key. Its AsOf holds every partition that the shard owns.
+// TopAnswer is ranked by count, then key; keys that don't count more than 0 are left out. Its AsOf holds every partition that the shard owns.
 type TopAnswer struct {
 	Header
-	Entries []TopEntry
+	Entries []TopEntry // their counts are exact
+	Exact   bool       // no other key can be among them
+	Others  int64      // no other key counts more
 }
+
+const defaultMaxScanned = 180
 
 const (
 	selectOwned = ` c.partition_id, c.as_of, s.term, (SELECT COUNT(*) FROM checkpoints x WHERE NOT x.owned)
 FROM checkpoints c JOIN shard_state s ON s.id = 1 WHERE c.owned`
 
-	// Ties at the last place are all kept until their names decide.
-	selectRanked = ` k.id, k.partition_id, k.name, r.event_count FROM (
-  SELECT t.key_id, t.event_count, RANK() OVER (ORDER BY t.event_count DESC) AS place FROM (
-    SELECT m.key_id, SUM(m.event_count) AS event_count FROM minute_counts m %s
-    WHERE m.event_type_id = (SELECT e.id FROM event_types e WHERE e.name = ?) AND m.start >= %s AND m.start < %s
-    GROUP BY m.key_id) t) r
-JOIN counted_keys k ON k.id = r.key_id
-WHERE r.place <= %d ORDER BY r.event_count DESC, k.name LIMIT %d`
-
 	// Needed only while rows of partitions that moved away are still here.
 	onlyOwned = "JOIN counted_keys o ON o.id = m.key_id JOIN checkpoints c ON c.partition_id = o.partition_id AND c.owned"
 )
 
-// Top scans the minute rows of the range: it is exact, and as slow as the range is long.
+// Top ranks from one snapshot: by the ranked lists of whole days and hours, and by the minutes of the rest. Lists leave out keys with small counts, so that
+// the answer says whether it is exact. It returns an *UnrankedError if the rest is too long or in cold storage. docs/rollup.md tells why it is right.
 func (d *DB) Top(ctx context.Context, r *TopRequest) (*TopAnswer, error) {
 	ctx, cancel := d.bounded(ctx)
 	defer cancel()
+	asked := *r
+	asked.MaxScanned = defaultTo(r.MaxScanned, defaultMaxScanned)
 	var answer *TopAnswer
 	err := retrying(ctx, func() error {
-		answer = &TopAnswer{Header: Header{AsOf: map[int]int64{}, Resolution: resolutionNames[perMinute]}}
-		return d.snapshot(ctx, func(conn *sqlx.Conn) error { return d.top(ctx, conn, r, answer) })
+		answer = &TopAnswer{Header: Header{AsOf: map[int]int64{}}}
+		return d.snapshotOfTables(ctx, func(conn *sqlx.Conn) error { return d.top(ctx, conn, &asked, answer) })
 	})
 	if err != nil {
 		return nil, fmt.Errorf("read top from %s: %w", d.cfg.ID, err)
@@ -60,16 +62,25 @@ func (d *DB) Top(ctx context.Context, r *TopRequest) (*TopAnswer, error) {
 }
 
 func (d *DB) top(ctx context.Context, conn *sqlx.Conn, r *TopRequest, answer *TopAnswer) error {
+	marks, err := d.readTopMarks(ctx, conn)
+	if err != nil {
+		return err
+	}
 	foreign, err := d.readOwned(ctx, conn, &answer.Header)
 	if err != nil {
 		return err
 	}
-	ranked, err := d.rank(ctx, conn, r, foreign)
-	if err != nil || len(ranked) == 0 {
+	plan, err := planTop(r.From, r.To, r.MaxScanned, marks)
+	if err != nil {
+		if e, ok := errors.AsType[*UnrankedError](err); ok {
+			e.From, e.To = nearTop(r.From, r.To, r.MaxScanned, marks)
+		}
 		return err
 	}
-	answer.Entries, err = d.topEntries(ctx, conn, r, ranked)
-	return err
+	pieces := withLate(plan, marks.frozen)
+	answer.Resolution = describe(pieces, len(pieces) > len(plan))
+	search := &topSearch{db: d, conn: conn, request: r, plan: pieces, owned: foreign > 0}
+	return search.run(ctx, answer)
 }
 
 // readOwned fills the header and returns how many partitions have rows here without being owned.
@@ -90,45 +101,39 @@ func (d *DB) readOwned(ctx context.Context, conn *sqlx.Conn, header *Header) (fo
 	return foreign, meaning(rows.Err())
 }
 
-// rankedKey is a key in its place.
-type rankedKey struct {
-	ID        uint64 `db:"id"`
-	Partition int    `db:"partition_id"`
-	Name      string `db:"name"`
-	Count     int64  `db:"event_count"`
+// readTopMarks reads what rankings can be made of. A schema before version 7 has no lists, one before version 6 no archive.
+func (d *DB) readTopMarks(ctx context.Context, conn *sqlx.Conn) (m topMarks, err error) {
+	var hourFrozen, dayFrozen int64
+	for _, query := range selectTopMarks {
+		err = conn.QueryRowxContext(ctx, d.selecting(ctx, query)).Scan(&m.hour, &m.day, &m.hourLists, &m.dayLists, &hourFrozen, &dayFrozen, &m.minutes, &m.frozen)
+		if err = absent(err); !olderSchema(err) {
+			break
+		}
+	}
+	m.hourLists, m.dayLists = max(m.hourLists, hourFrozen), max(m.dayLists, dayFrozen)
+	return m, err
 }
 
-func (d *DB) rank(ctx context.Context, conn *sqlx.Conn, r *TopRequest, foreign int) ([]rankedKey, error) {
-	join := ""
-	if foreign > 0 {
-		join = onlyOwned
+// selectTopMarks are the first statements of a ranking, for the newest schema and older ones. They name all that it will read.
+var selectTopMarks = func() []string {
+	watermarks := inMinutes("h.complete_before") + ", " + inMinutes("d.complete_before") + ", "
+	lists := inMinutes("rh.complete_from") + ", " + inMinutes("rd.complete_from") + ", "
+	noLists := fmt.Sprintf("%[1]d, %[1]d, ", event.MaxMinute+1)
+	archive := inMinutes("ah.frozen_before") + ", " + inMinutes("ad.frozen_before") + ", " + inMinutes("am.cold_before") + ", " + inMinutes("am.frozen_before")
+	const fromLists = " JOIN ranked_marks rh ON rh.resolution = 'hour' JOIN ranked_marks rd ON rd.resolution = 'day'"
+	counts := naming("checkpoints", "event_types", "counted_keys", perMinute.table, perHour.table, perDay.table)
+	late, ranked := naming(perMinute.late), naming("ranked_counts", "ranked_bounds")
+	return []string{
+		watermarks + lists + archive + stateFrom + marksFrom + fromLists + stateOne + counts + late + ranked,
+		watermarks + noLists + archive + stateFrom + marksFrom + stateOne + counts + late,
+		watermarks + noLists + "0, 0, 0, 0" + stateFrom + stateOne + counts,
 	}
-	text := fmt.Sprintf(selectRanked, join, appendTime(nil, r.From), appendTime(nil, r.To), r.N, r.N)
-	var ranked []rankedKey
-	if err := conn.SelectContext(ctx, &ranked, d.selecting(ctx, text), r.Type); err != nil {
-		return nil, meaning(err)
-	}
-	return ranked, nil
-}
+}()
 
-// topEntries adds the values of the few keys that made it.
-func (d *DB) topEntries(ctx context.Context, conn *sqlx.Conn, r *TopRequest, ranked []rankedKey) ([]TopEntry, error) {
-	stats := &StatsRequest{Type: r.Type, From: r.From, To: r.To, MaxPoints: len(ranked)}
-	ids := make([]uint64, len(ranked))
-	for i, k := range ranked {
-		ids[i] = k.ID
-		stats.Keys = append(stats.Keys, StatsKey{k.Partition, k.Name})
+// naming is a condition that is true and reads nothing of the tables that it names.
+func naming(tables ...string) (condition string) {
+	for _, table := range tables {
+		condition += " AND NOT EXISTS (SELECT 1 FROM " + table + " WHERE FALSE)"
 	}
-	reader := newStatsReader(stats)
-	for i, k := range ranked {
-		reader.byID[k.ID] = &reader.keys[i]
-	}
-	if err := reader.run(ctx, d, conn, rowsQuery(stats, segment{perMinute, r.From, r.To}, "m.key_id IN ("+joined(ids)+")")); err != nil {
-		return nil, err
-	}
-	entries := make([]TopEntry, len(ranked))
-	for i, k := range ranked {
-		entries[i] = TopEntry{Partition: k.Partition, Key: k.Name, Point: reader.keys[i].Points[0]}
-	}
-	return entries, nil
+	return condition
 }

@@ -15,6 +15,8 @@ type batch struct {
 	question
 	Queries []question `json:"queries"`
 	Wait    *string    `json:"wait"`
+	Partial bool       `json:"partial"`
+	Explain bool       `json:"explain"`
 }
 
 // itemError is why one item of a batch has no value, in the form that ingest has for rejected events.
@@ -45,7 +47,7 @@ func (r *Reader) postBatch(c echo.Context) (err error) {
 	}
 	g, waited, err := ask(c.Request().Context(), r, fresh, func(ctx context.Context) (*gathered, error) {
 		defer r.timed("batch", time.Now())
-		g := r.gather(ctx, asked)
+		g := r.gather(ctx, asked, r.manner(b.Partial, b.Explain))
 		return g, allFailed(g.results)
 	})
 	if err != nil {
@@ -117,7 +119,11 @@ func (r *Reader) sendBatch(c echo.Context, b *batch, g *gathered, waited *bool) 
 			r.metrics.points.Add(float64(g.results[i].query.span.points()))
 		}
 	}
-	body, err := appendProvenance(append(body, ']'), &g.Provenance, waited)
+	body, err := appendPlan(append(body, ']'), g.plans)
+	if err != nil {
+		return err
+	}
+	body, err = appendProvenance(body, &g.Provenance, waited)
 	if err != nil {
 		return err
 	}

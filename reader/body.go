@@ -48,7 +48,7 @@ func bodyProblem(err error, length int) error {
 		return malformed(e.Offset, what+" must not be "+inWords(e.Value)).WithField(e.Field)
 	}
 	if name, ok := strings.CutPrefix(err.Error(), "json: unknown field "); ok {
-		return badField(strings.Trim(name, `"`), "unknown field %s: the body takes queries, wait, and as defaults and in queries type, key, function, from, to, step", name)
+		return badField(strings.Trim(name, `"`), "unknown field %s: the body takes queries, wait, partial, explain, and as defaults and in queries type, key, function, from, to, step", name)
 	}
 	return malformed(int64(length), "the body ends too early")
 }

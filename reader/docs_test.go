@@ -19,7 +19,7 @@ import (
 )
 
 // documented is a small day of videos: what the examples of the documentation ask about.
-func documented(r *rig) {
+func documented(r *rig, v *vault) {
 	seen := func(key string, ms int64, minutes ...int) {
 		for _, m := range minutes {
 			r.add(event.Event{Type: "view", Key: key, TimeMs: at(17, m, 12), Value: ms, HasValue: true})
@@ -29,6 +29,10 @@ func documented(r *rig) {
 	seen("v1", 1250, 5)
 	seen("v2", 90, 3, 5)
 	r.add(event.Event{Type: "view", Key: "v1", TimeMs: at(9, 30, 0), Value: 500, HasValue: true, Weight: 120})
+	old := time.Date(2024, 1, 31, 17, 4, 0, 0, time.UTC)
+	r.add(event.Event{Type: "view", Key: "v0", TimeMs: old.UnixMilli(), Weight: 3})
+	r.archive(v, old.Add(7*time.Hour).Truncate(24*time.Hour).Unix()/60)
+	r.add(event.Event{Type: "view", Key: "v0", TimeMs: old.UnixMilli()}) // late
 	r.set(func(l *ledger) {
 		l.titles = map[string]wire.KeyInfo{"v1": {Title: "Quipus of the Andes", Owner: "museum"}}
 	})
@@ -43,11 +47,12 @@ func TestExamplesOfTheDocumentation(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	r := newRig(t, func(c *reader.Config) {
+	v := &vault{}
+	r := newRig(t, withVault(t, v, func(c *reader.Config) {
 		view := event.Type{Name: "view", Unit: "ms", Description: "a video was watched for so long", AcceptLate: event.DefaultAcceptLate, CreatedAt: now.Truncate(24 * time.Hour)}
 		c.EventTypes = func() map[string]event.Type { return map[string]event.Type{"view": view} }
-	})
-	documented(r)
+	}))
+	documented(r, v)
 	examples := example.FindAllSubmatch(page, -1)
 	for _, e := range examples {
 		target, local := strings.CutPrefix(string(e[1]), "http://127.0.0.1:8081")
@@ -73,7 +78,7 @@ func TestExamplesOfTheDocumentation(t *testing.T) {
 			t.Errorf("the answer to %s is\n%s\nand not what is shown (-want +got):\n%s", target, got.Body, diff)
 		}
 	}
-	if len(examples) < 7 {
-		t.Errorf("got %d examples, want at least 7", len(examples))
+	if len(examples) < 8 {
+		t.Errorf("got %d examples, want at least 8", len(examples))
 	}
 }

@@ -30,6 +30,7 @@ func TestFailuresOfTheProxies(t *testing.T) {
 		{wire.NewProblem(wire.CodeSchema, "10.1.2.3"), 503, wire.CodeUnavailable, "1"},
 		{wire.NewProblem(wire.CodeOverloaded, "10.1.2.3").WithRetryAfter(7 * time.Second), 429, wire.CodeOverloaded, "7"},
 		{wire.NewProblem(wire.CodeDeadline, "10.1.2.3"), 504, wire.CodeDeadline, "1"},
+		{wire.NewProblem(wire.CodeTooLarge, "too many objects"), 422, wire.CodeUnprocessable, ""},
 		{wire.NewProblem(wire.CodeForbidden, "10.1.2.3"), 500, wire.CodeInternal, ""},
 		{errors.New("10.1.2.3"), 500, wire.CodeInternal, ""},
 	}

@@ -18,6 +18,7 @@ const lookupsAtOnce = 4
 type result struct {
 	query   query
 	points  []wire.Point
+	partial bool // something is missing in the points, which will do
 	problem *wire.Problem
 }
 
@@ -25,6 +26,7 @@ type result struct {
 type gathered struct {
 	results []result // in the order of the queries
 	wire.Provenance
+	plans []*plan // if they were asked for
 }
 
 // provenance lets a wait look at how fresh an answer is.
@@ -32,8 +34,11 @@ func (g *gathered) provenance() *wire.Provenance { return &g.Provenance }
 
 // gather asks what the plan says. A lookup that fails is the problem of its own queries only. Results that hold a
 // problem already are left as they are.
-func (r *Reader) gather(ctx context.Context, results []result) *gathered {
+func (r *Reader) gather(ctx context.Context, results []result, m manner) *gathered {
 	out := &gathered{results: slices.Clone(results)}
+	if m.explain {
+		out.plans = []*plan{}
+	}
 	queries := make([]query, len(results))
 	for i := range results {
 		queries[i] = results[i].query
@@ -47,30 +52,33 @@ func (r *Reader) gather(ctx context.Context, results []result) *gathered {
 	group.SetLimit(lookupsAtOnce)
 	for _, l := range lookups {
 		group.Go(func() error {
-			answer, err := r.stats(ctx, l)
-			mu.Lock()
-			defer mu.Unlock()
-			if err != nil {
-				r.fail(out, l, err)
-				join.failed(public(err).Code)
-				return nil
-			}
-			fill(out, l, answer)
-			join.add(&answer.Provenance)
+			r.tellAll(ctx, l, m, func(l *lookup, answer *told, err error) {
+				mu.Lock()
+				defer mu.Unlock()
+				if err != nil {
+					r.fail(out, l, err)
+					join.failed(public(err).Code)
+					return
+				}
+				fill(out, l, answer)
+				out.add(answer.plan)
+				join.add(&answer.Provenance)
+			})
 			return nil
 		})
 	}
 	_ = group.Wait() // the goroutines above return no errors
 	out.Provenance = join.provenance()
+	out.sortPlans()
 	return out
 }
 
 // stats asks the cluster proxies one question.
-func (r *Reader) stats(ctx context.Context, l *lookup) (*wire.StatsAnswer, error) {
+func (r *Reader) stats(ctx context.Context, l *lookup, explain bool) (*wire.StatsAnswer, error) {
 	ctx, cancel := context.WithTimeout(ctx, r.limits.Timeout)
 	defer cancel()
 	begin := time.Now()
-	answer, err := r.proxy.Stats(ctx, l.request())
+	answer, err := r.proxy.Stats(ctx, l.request(explain))
 	r.metrics.lookups.WithLabelValues("stats").Observe(time.Since(begin).Seconds())
 	r.metrics.keys.Add(float64(len(l.keys)))
 	return answer, err
@@ -86,8 +94,9 @@ func (r *Reader) fail(out *gathered, l *lookup, err error) {
 	}
 }
 
-// fill hands the keys of an answer to the queries that want them. A key that isn't there, its partition being missing, is a problem.
-func fill(out *gathered, l *lookup, answer *wire.StatsAnswer) {
+// fill hands the keys of an answer to the queries that want them. A key that isn't there, its partition being missing, is a problem, and
+// so is one of which cold storage could not be read.
+func fill(out *gathered, l *lookup, answer *told) {
 	told := make(map[string]*wire.KeyStats, len(answer.Keys))
 	for i := range answer.Keys {
 		told[answer.Keys[i].Key] = &answer.Keys[i]
@@ -98,18 +107,20 @@ func fill(out *gathered, l *lookup, answer *wire.StatsAnswer) {
 			switch {
 			case stats == nil:
 				out.results[i].problem = absent(answer.Coverage.Missing)
+			case answer.failed[key] != nil:
+				out.results[i].problem = answer.failed[key]
 			case !l.span.fits(stats.Points):
 				out.results[i].problem = wire.NewProblem(wire.CodeInternal, "the points of the answer are not those of the question")
 			default:
-				out.results[i].points = stats.Points
+				out.results[i].points, out.results[i].partial = stats.Points, answer.lacking[key]
 			}
 		}
 	}
 }
 
 // gatherOne answers a single query. Its problem is the error.
-func (r *Reader) gatherOne(ctx context.Context, q query) (*gathered, error) {
-	g := r.gather(ctx, []result{{query: q}})
+func (r *Reader) gatherOne(ctx context.Context, q query, m manner) (*gathered, error) {
+	g := r.gather(ctx, []result{{query: q}}, m)
 	if p := g.results[0].problem; p != nil {
 		return nil, p
 	}

@@ -95,7 +95,7 @@ func (r *Reader) lookupKey(ctx context.Context, q query) (keyFound, error) {
 	})
 	group.Go(func() error {
 		var err error
-		found.gathered, err = r.gatherOne(ctx, q)
+		found.gathered, err = r.gatherOne(ctx, q, r.manner(false, false))
 		return err
 	})
 	err := group.Wait()

@@ -3,6 +3,7 @@ package reader_test
 import (
 	"cmp"
 	"context"
+	"maps"
 	"slices"
 	"strconv"
 	"sync"
@@ -22,12 +23,16 @@ type ledger struct {
 	mu      sync.Mutex // guards all below
 	events  []event.Event
 	asOf    int64
-	onAsk   func(*ledger)           // called with mu held before each question
-	fail    error                   // every question's error
-	missing map[string]wire.Code    // shards that don't answer
-	stale   bool                    // labels answers
-	titles  map[string]wire.KeyInfo // by key
-	asked   []*wire.StatsRequest
+	onAsk   func(*ledger)        // called with mu held before each question
+	fail    error                // every question's error
+	missing map[string]wire.Code // shards that don't answer
+	stale   bool                 // labels answers
+	others  int64                // what a key that rankings left out may count
+	// What a ranking is refused with.
+	unranked error
+	titles   map[string]wire.KeyInfo // by key
+	asked    []*wire.StatsRequest
+	vault    *vault // where events went that are no more in the ledger; nil: nowhere
 }
 
 func (l *ledger) add(events ...event.Event) {
@@ -106,7 +111,30 @@ func (l *ledger) Stats(_ context.Context, r *wire.StatsRequest) (*wire.StatsAnsw
 		}
 	}
 	out.Provenance = l.provenance(needed)
+	if l.vault != nil {
+		maps.DeleteFunc(needed, func(n int, _ bool) bool { _, lost := l.missing[shardOf(n)]; return lost })
+		out.Cold = l.vault.parts(r, needed)
+	}
+	before := l.coldBefore()
+	for i := range out.Sources {
+		s := &out.Sources[i]
+		if r.To <= before {
+			s.Resolution = "late"
+		}
+		for _, piece := range []wire.PlanSegment{{Place: wire.PlaceLate, From: r.From, To: min(r.To, before)}, {Place: wire.PlaceHot, From: max(r.From, before), To: r.To}} {
+			if piece.Shard, piece.Database, piece.Resolution = s.Shard, s.Database, "minute"; r.Explain && piece.From < piece.To {
+				out.Plan = append(out.Plan, piece)
+			}
+		}
+	}
 	return out, nil
+}
+
+func (l *ledger) coldBefore() int64 {
+	if l.vault == nil {
+		return 0
+	}
+	return l.vault.before
 }
 
 func unit(step wire.Step) int64 {
@@ -144,6 +172,9 @@ func (l *ledger) Top(_ context.Context, r *wire.TopRequest) (*wire.TopAnswer, er
 	if err := l.begin(); err != nil {
 		return nil, err
 	}
+	if l.unranked != nil {
+		return nil, l.unranked
+	}
 	sums, needed := map[string]int64{}, map[int]bool{}
 	for p := range partitions {
 		needed[p] = true
@@ -157,12 +188,20 @@ func (l *ledger) Top(_ context.Context, r *wire.TopRequest) (*wire.TopAnswer, er
 	}
 	out := &wire.TopAnswer{Exact: true, Provenance: l.provenance(needed), Entries: []wire.TopEntry{}}
 	for key, n := range sums {
+		if n <= 0 {
+			continue
+		}
 		out.Entries = append(out.Entries, wire.TopEntry{Key: key, Point: wire.Point{Start: r.From, Count: n}})
 	}
 	slices.SortFunc(out.Entries, func(a, b wire.TopEntry) int {
 		return cmp.Or(cmp.Compare(b.Count, a.Count), cmp.Compare(a.Key, b.Key))
 	})
-	out.Entries = out.Entries[:min(len(out.Entries), r.N)]
+	if len(out.Entries) > r.N {
+		out.Others, out.Entries = out.Entries[r.N].Count, out.Entries[:r.N]
+	}
+	if l.others > out.Others {
+		out.Others, out.Exact = l.others, false
+	}
 	return out, nil
 }
 

@@ -9,19 +9,20 @@ import (
 )
 
 type metrics struct {
-	answers   *prometheus.CounterVec   // by call and code
-	seconds   *prometheus.HistogramVec // by call
-	lookups   *prometheus.HistogramVec // by call to the proxies
-	points    prometheus.Counter
-	keys      prometheus.Counter
-	age       prometheus.Histogram
-	lacking   *prometheus.CounterVec // by call
-	stale     prometheus.Counter
-	waits     *prometheus.CounterVec // by outcome
-	waited    prometheus.Histogram
-	questions prometheus.Gauge
-	waiting   prometheus.Gauge
-	refused   *prometheus.CounterVec // by bound
+	answers       *prometheus.CounterVec   // by call and code
+	seconds       *prometheus.HistogramVec // by call
+	lookups       *prometheus.HistogramVec // by call to the proxies, or cold
+	points        prometheus.Counter
+	keys          prometheus.Counter
+	age           prometheus.Histogram
+	lacking       *prometheus.CounterVec // by call
+	stale         prometheus.Counter
+	waits         *prometheus.CounterVec // by outcome
+	waited        prometheus.Histogram
+	questions     prometheus.Gauge
+	waiting       prometheus.Gauge
+	coldQuestions prometheus.Gauge
+	refused       *prometheus.CounterVec // by bound
 }
 
 func newMetrics(r prometheus.Registerer) *metrics {
@@ -37,7 +38,7 @@ func newMetrics(r prometheus.Registerer) *metrics {
 		}, []string{"call"}),
 		lookups: prometheus.NewHistogramVec(prometheus.HistogramOpts{
 			Name: "quipu_reader_lookup_seconds", Buckets: fast,
-			Help: "Time of one question to the cluster proxies.",
+			Help: "Time of one question to the cluster proxies, or of what one needs of cold storage.",
 		}, []string{"call"}),
 		points: prometheus.NewCounter(prometheus.CounterOpts{
 			Name: "quipu_reader_points_total",
@@ -77,13 +78,17 @@ func newMetrics(r prometheus.Registerer) *metrics {
 			Name: "quipu_reader_waits_in_flight",
 			Help: "Requests that wait for freshness.",
 		}),
+		coldQuestions: prometheus.NewGauge(prometheus.GaugeOpts{
+			Name: "quipu_reader_cold_questions_in_flight",
+			Help: "Questions for which cold storage is being read.",
+		}),
 		refused: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "quipu_reader_refused_total",
 			Help: "Requests refused because a bound was reached.",
 		}, []string{"bound"}),
 	}
 	r.MustRegister(m.answers, m.seconds, m.lookups, m.points, m.keys, m.age, m.lacking, m.stale, m.waits, m.waited,
-		m.questions, m.waiting, m.refused)
+		m.questions, m.waiting, m.coldQuestions, m.refused)
 	return m
 }
 

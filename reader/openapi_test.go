@@ -110,6 +110,8 @@ func (d drawn) value(label string, s *openapi3.Schema) any {
 		return rapid.SliceOfN(rapid.Custom(func(t *rapid.T) any { return drawn{t}.value(label, s.Items.Value) }), int(s.MinItems), 5).Draw(d.T, label)
 	case s.Type.Is("object") || len(s.AllOf) > 0:
 		return d.object(label, s)
+	case s.Type.Is("boolean"):
+		return rapid.Bool().Draw(d.T, label)
 	case s.Type.Is("integer"):
 		return rapid.Int64Range(int64(*s.Min), int64(*s.Max)).Draw(d.T, label)
 	case s.Format == "date-time":
@@ -189,8 +191,11 @@ func toText(v any) string {
 // Whatever the document allows to ask, the answer is one that the document describes, and none of the service's faults.
 func TestAnswersAreWhatTheDocumentSays(t *testing.T) {
 	l := &ledger{asOf: now.UnixMilli() - 800}
-	r := rigOf(t, l, l, nil, nil)
+	v := &vault{}
+	r := rigOf(t, l, l, nil, withVault(t, v, nil))
 	sample(r)
+	r.add(event.Event{Type: "view", Key: "v1", TimeMs: at(-300, 7, 0)}, event.Event{Type: "view", Key: "a/b", TimeMs: at(-30, 7, 0)})
+	l.archive(v, now.Unix()/86400*minutesOfDay)
 	answered := 0
 	rapid.Check(t, func(t *rapid.T) {
 		req := drawn{t}.request(r.document)

@@ -49,6 +49,18 @@ func (p params) optional(name string) *string {
 	return nil
 }
 
+// flag reads a parameter that is true or false, by default false.
+func (p params) flag(name string) (bool, error) {
+	switch text, ok := p[name]; {
+	case !ok, text == "false":
+		return false, nil
+	case text == "true":
+		return true, nil
+	default:
+		return false, badField(name, "%s is %.64q, must be true or false", name, text)
+	}
+}
+
 func badField(field, format string, args ...any) *wire.Problem {
 	return wire.NewProblem(wire.CodeBadRequest, format, args...).WithField(field)
 }

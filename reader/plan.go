@@ -12,10 +12,8 @@ type lookup struct {
 }
 
 // planLookups decides what to ask to answer the queries: each key of a type and span once, however many functions of it
-// are wanted, in questions that the sources accept. It is pure.
-//
-// This is where a range will be divided among hot and cold sources: a lookup then names its source and several of them
-// feed one query.
+// are wanted, in questions that the shards accept. It is pure. Where the rows of a range are, in which table or in cold storage, is for the
+// shards to say, from the snapshot that they answer from.
 func planLookups(queries []query, skip func(int) bool) []*lookup {
 	type place struct {
 		kind string
@@ -59,6 +57,6 @@ func maxKeys(s span) int {
 	return max(1, min(wire.MaxKeysPerStats, wire.MaxPointsPerStats/int(s.points())))
 }
 
-func (l *lookup) request() *wire.StatsRequest {
-	return &wire.StatsRequest{Type: l.kind, Keys: l.keys, From: l.span.from, To: l.span.to, Step: l.span.step}
+func (l *lookup) request(explain bool) *wire.StatsRequest {
+	return &wire.StatsRequest{Type: l.kind, Keys: l.keys, From: l.span.from, To: l.span.to, Step: l.span.step, Explain: explain}
 }

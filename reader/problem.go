@@ -3,6 +3,7 @@ package reader
 import (
 	"context"
 	"errors"
+	"strings"
 	"time"
 
 	"github.com/quipudb/quipu/wire"
@@ -29,8 +30,8 @@ func public(err error) *wire.Problem {
 		return wire.NewProblem(wire.CodeDeadline, "the counts did not come in time").WithRetryAfter(after).WithCause(err)
 	case wire.CodeUnavailable, wire.CodeTermChanged, wire.CodeMisrouted, wire.CodeSchema:
 		return wire.NewProblem(wire.CodeUnavailable, "the counts can't be reached now").WithRetryAfter(after).WithCause(err)
-	case wire.CodeUnprocessable:
-		return wire.NewProblem(wire.CodeUnprocessable, "%s", p.Detail).WithField(p.Field).WithCause(err)
+	case wire.CodeUnprocessable, wire.CodeTooLarge:
+		return wire.NewProblem(wire.CodeUnprocessable, "%s", p.Detail).WithField(strings.TrimSuffix(p.Field, "_minute")).WithCause(err)
 	}
 	return wire.NewProblem(wire.CodeInternal, "the reader and the cluster proxies disagree (%s)", p.Code).WithCause(err)
 }

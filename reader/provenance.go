@@ -26,14 +26,25 @@ type missing struct {
 	Shard      string    `json:"shard"`
 	Partitions []int     `json:"partitions"`
 	Code       wire.Code `json:"code"`
+	Resolution string    `json:"resolution,omitempty"` // only what is in cold storage
+	From       string    `json:"from,omitempty"`
+	To         string    `json:"to,omitempty"`
 }
 
 type source struct {
 	Shard      string `json:"shard"`
-	Database   string `json:"database"`
+	Database   string `json:"database,omitempty"`
 	Role       string `json:"role"`
 	Resolution string `json:"resolution"`
-	AsOf       string `json:"as_of"`
+	AsOf       string `json:"as_of,omitempty"`
+	*coldSource
+}
+
+// coldSource is what a source says that is cold storage instead of a database.
+type coldSource struct {
+	Objects int   `json:"objects"`
+	Cached  int   `json:"cached"`
+	Bytes   int64 `json:"bytes_read"`
 }
 
 func newProvenance(p *wire.Provenance, waited *bool) provenance {
@@ -43,11 +54,29 @@ func newProvenance(p *wire.Provenance, waited *bool) provenance {
 		Sources:  make([]source, 0, len(p.Sources)),
 	}
 	for _, m := range p.Coverage.Missing {
-		out.Coverage.Missing = append(out.Coverage.Missing, missing{m.Shard, append([]int{}, m.Partitions...), m.Code})
+		out.Coverage.Missing = append(out.Coverage.Missing, newMissing(m))
 	}
 	for _, s := range p.Sources {
-		out.Sources = append(out.Sources, source{s.Shard, s.Database, s.Role, s.Resolution, formatInstant(s.AsOf)})
+		out.Sources = append(out.Sources, newSource(s))
 	}
+	return out
+}
+
+func newMissing(m wire.Missing) missing {
+	out := missing{Shard: m.Shard, Partitions: append([]int{}, m.Partitions...), Code: m.Code}
+	if m.Resolution != "" {
+		out.Resolution, out.From, out.To = m.Resolution, formatMinute(m.From), formatMinute(m.To)
+	}
+	return out
+}
+
+func newSource(s wire.Source) source {
+	out := source{Shard: s.Shard, Database: s.Database, Role: s.Role, Resolution: s.Resolution}
+	if s.Role == wire.RoleCold {
+		out.coldSource = &coldSource{s.Objects, s.Cached, s.Bytes}
+		return out
+	}
+	out.AsOf = formatInstant(s.AsOf)
 	return out
 }
 
@@ -86,7 +115,7 @@ func (j *joiner) failed(code wire.Code) {
 func (j *joiner) miss(m wire.Missing) {
 	for i := range j.out.Coverage.Missing {
 		have := &j.out.Coverage.Missing[i]
-		if have.Shard == m.Shard && have.Code == m.Code {
+		if have.Shard == m.Shard && have.Code == m.Code && have.Resolution == m.Resolution && have.From == m.From && have.To == m.To {
 			have.Partitions = append(slices.Clone(have.Partitions), m.Partitions...)
 			slices.Sort(have.Partitions)
 			have.Partitions = slices.Compact(have.Partitions)
@@ -101,6 +130,7 @@ func (j *joiner) source(s wire.Source) {
 		have := &j.out.Sources[i]
 		if have.Shard == s.Shard && have.Database == s.Database && have.Role == s.Role && have.Resolution == s.Resolution {
 			have.AsOf = min(have.AsOf, s.AsOf)
+			have.Objects, have.Cached, have.Bytes = have.Objects+s.Objects, have.Cached+s.Cached, have.Bytes+s.Bytes
 			return
 		}
 	}
@@ -110,10 +140,21 @@ func (j *joiner) source(s wire.Source) {
 // provenance returns what was joined, in an order that doesn't depend on which lookup came first.
 func (j *joiner) provenance() wire.Provenance {
 	slices.SortFunc(j.out.Coverage.Missing, func(a, b wire.Missing) int {
-		return cmp.Or(cmp.Compare(a.Shard, b.Shard), cmp.Compare(a.Code, b.Code))
+		return cmp.Or(cmp.Compare(a.Shard, b.Shard), cmp.Compare(a.Code, b.Code), cmp.Compare(a.Resolution, b.Resolution), cmp.Compare(a.From, b.From))
 	})
 	slices.SortFunc(j.out.Sources, func(a, b wire.Source) int {
-		return cmp.Or(cmp.Compare(a.Shard, b.Shard), cmp.Compare(a.Database, b.Database), cmp.Compare(a.Resolution, b.Resolution))
+		return cmp.Or(cmp.Compare(a.Shard, b.Shard), atTheEnd(a, b), cmp.Compare(a.Database, b.Database), cmp.Compare(a.Resolution, b.Resolution))
 	})
 	return j.out
+}
+
+// atTheEnd sorts cold storage after databases.
+func atTheEnd(a, b wire.Source) int {
+	switch aCold, bCold := a.Role == wire.RoleCold, b.Role == wire.RoleCold; {
+	case aCold == bCold:
+		return 0
+	case bCold:
+		return -1
+	}
+	return 1
 }

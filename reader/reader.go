@@ -27,18 +27,27 @@ type Config struct {
 	Proxy Proxy
 	// EventTypes returns the registered event types by name, nil as long as they are not known.
 	EventTypes func() map[string]event.Type
-	Now        func() time.Time // time.Now by default
-	Limits     Limits
-	Registry   prometheus.Registerer
-	Logger     *slog.Logger
+	// Cold is where what shards say is in cold storage can be read; nil if there is none.
+	Cold Cold
+	// Partition returns the partition that counts a key, and false as long as the number of partitions is not known; nil: it never is. It
+	// spares reads of objects that can't hold the key.
+	Partition func(eventType, key string) (int, bool)
+
+	Now      func() time.Time // time.Now by default
+	Limits   Limits
+	Registry prometheus.Registerer
+	Logger   *slog.Logger
 }
 
 // Limits bound what one request and all of them together may cost. Zero values give the defaults named here.
 type Limits struct {
 	Timeout      time.Duration // of one question to the proxies: 10 s
+	ColdTimeout  time.Duration // of reading from cold storage what one question needs: 20 s
 	MaxWait      time.Duration // longest ?wait=: 30 s
 	Questions    int           // questions in flight: 256
+	Cold         int           // of them, those that read from cold storage: 64, and always fewer than all
 	Waits        int           // requests that wait: 1,024
+	ColdMaxBytes int64         // of objects that one request reads: 1 GiB
 	SeriesPoints int           // points of one series: 10,080, a week of minutes or 420 days of hours
 	BatchPoints  int           // points of all the series of one batch: 50,000
 	BatchQueries int           // queries of one batch: 1,000
@@ -47,9 +56,13 @@ type Limits struct {
 
 func (l Limits) withDefaults() Limits {
 	setDefault(&l.Timeout, 10*time.Second)
+	setDefault(&l.ColdTimeout, 20*time.Second)
 	setDefault(&l.MaxWait, 30*time.Second)
 	setDefault(&l.Questions, 256)
 	setDefault(&l.Waits, 1024)
+	setDefault(&l.Cold, 64)
+	l.Cold = min(l.Cold, max(1, l.Questions-1))
+	setDefault(&l.ColdMaxBytes, 1<<30)
 	setDefault(&l.SeriesPoints, 10_080)
 	setDefault(&l.BatchPoints, wire.MaxPointsPerStats)
 	setDefault(&l.BatchQueries, 1000)
@@ -68,16 +81,20 @@ func setDefault[T comparable](field *T, value T) {
 type Reader struct {
 	proxy     Proxy
 	types     func() map[string]event.Type
+	cold      Cold
+	partition func(eventType, key string) (int, bool)
 	now       func() time.Time
 	limits    Limits
 	logger    *slog.Logger
 	metrics   *metrics
 	questions gate
 	waits     gate
-	document  asset
-	console   asset
-	drain     chan struct{}
-	draining  sync.Once
+	// coldQuestions is a bound of its own: however slow cold storage is, there is room for questions that don't need it.
+	coldQuestions gate
+	document      asset
+	console       asset
+	drain         chan struct{}
+	draining      sync.Once
 }
 
 // New returns a reader. It does no I/O.
@@ -88,15 +105,19 @@ func New(cfg Config) (*Reader, error) {
 	if cfg.Now == nil {
 		cfg.Now = time.Now
 	}
+	if cfg.Partition == nil {
+		cfg.Partition = func(string, string) (int, bool) { return 0, false }
+	}
 	limits := cfg.Limits.withDefaults()
 	m := newMetrics(cfg.Registry)
 	return &Reader{
-		proxy: cfg.Proxy, types: cfg.EventTypes, now: cfg.Now, limits: limits, logger: cfg.Logger, metrics: m,
-		questions: newGate("questions", limits.Questions, m.questions, m.refused),
-		waits:     newGate("waits", limits.Waits, m.waiting, m.refused),
-		document:  documentAsset(),
-		console:   consoleAsset(),
-		drain:     make(chan struct{}),
+		proxy: cfg.Proxy, types: cfg.EventTypes, cold: cfg.Cold, partition: cfg.Partition, now: cfg.Now, limits: limits, logger: cfg.Logger, metrics: m,
+		questions:     newGate("questions", limits.Questions, m.questions, m.refused),
+		waits:         newGate("waits", limits.Waits, m.waiting, m.refused),
+		coldQuestions: newGate("cold questions", limits.Cold, m.coldQuestions, m.refused),
+		document:      documentAsset(),
+		console:       consoleAsset(),
+		drain:         make(chan struct{}),
 	}, nil
 }
 

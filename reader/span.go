@@ -37,6 +37,15 @@ func (s span) points() int64 {
 	return (s.to - s.from) / stepMinutes(s.step)
 }
 
+// start returns where the point begins that a minute belongs to.
+func (s span) start(minute int64) int64 {
+	if s.step == wire.StepNone {
+		return s.from
+	}
+	unit := stepMinutes(s.step)
+	return minute / unit * unit
+}
+
 // fits tells whether points are what a source may answer for the span: exactly one without a step, else ascending starts of steps.
 func (s span) fits(points []wire.Point) bool {
 	if s.step == wire.StepNone {

@@ -10,7 +10,7 @@ import (
 // getStats serves GET /v1/stats: one function of one key.
 func (r *Reader) getStats(c echo.Context) (err error) {
 	defer func() { r.metrics.answered("stats", err) }()
-	p, err := parseParams(c.Request(), "type", "key", "from", "to", "function", "step", "wait")
+	p, err := parseParams(c.Request(), "type", "key", "from", "to", "function", "step", "wait", "partial", "explain")
 	if err != nil {
 		return err
 	}
@@ -25,9 +25,17 @@ func (r *Reader) getStats(c echo.Context) (err error) {
 	if err != nil {
 		return err
 	}
+	partial, err := p.flag("partial")
+	if err != nil {
+		return err
+	}
+	explain, err := p.flag("explain")
+	if err != nil {
+		return err
+	}
 	g, waited, err := ask(c.Request().Context(), r, fresh, func(ctx context.Context) (*gathered, error) {
 		defer r.timed("stats", time.Now())
-		return r.gatherOne(ctx, q)
+		return r.gatherOne(ctx, q, r.manner(partial, explain))
 	})
 	if err != nil {
 		return err
@@ -39,8 +47,11 @@ func (r *Reader) sendStats(c echo.Context, g *gathered, waited *bool) error {
 	result := &g.results[0]
 	points := result.query.span.points()
 	body := make([]byte, 0, 512+48*points)
-	body = appendResult(append(body, '{'), result)
-	body, err := appendProvenance(body, &g.Provenance, waited)
+	body, err := appendPlan(appendResult(append(body, '{'), result), g.plans)
+	if err != nil {
+		return err
+	}
+	body, err = appendProvenance(body, &g.Provenance, waited)
 	if err != nil {
 		return err
 	}

@@ -11,8 +11,11 @@ import (
 	"github.com/quipudb/quipu/wire"
 )
 
-// defaultTop is how many keys a ranking has unless n says otherwise.
-const defaultTop = 10
+// What a ranking is of unless the query says otherwise.
+const (
+	defaultTop        = 10
+	defaultTopMinutes = 60
+)
 
 type ranking struct {
 	Type    string  `json:"type"`
@@ -20,6 +23,7 @@ type ranking struct {
 	To      string  `json:"to"`
 	Entries []entry `json:"entries"`
 	Exact   bool    `json:"exact"`
+	Others  *int64  `json:"others_at_most,omitempty"`
 	provenance
 }
 
@@ -59,6 +63,9 @@ func (r *Reader) getTop(c echo.Context) (err error) {
 	out := ranking{
 		Type: request.Type, From: formatMinute(request.From), To: formatMinute(request.To),
 		Entries: make([]entry, 0, len(a.Entries)), Exact: a.Exact && complete(&a.Provenance), provenance: newProvenance(&a.Provenance, waited),
+	}
+	if complete(&a.Provenance) {
+		out.Others = &a.Others
 	}
 	for i, e := range a.Entries {
 		out.Entries = append(out.Entries, entry{Rank: i + 1, Key: e.Key, Count: e.Count})
@@ -104,15 +111,10 @@ func (r *Reader) parseTop(p params) (*wire.TopRequest, error) {
 		out.To = event.MinuteOf(r.now().UnixMilli()) + 1
 	}
 	if s.openFrom {
-		out.From = max(0, out.To-wire.MaxTopMinutes)
+		out.From = max(0, out.To-defaultTopMinutes)
 	}
 	if out.From >= out.To {
 		return nil, badField("from", "from, %s, lies in the future: give to as well", formatMinute(out.From))
-	}
-	if wide := out.To - out.From; wide > wire.MaxTopMinutes {
-		field := "from"
-		return nil, wire.NewProblem(wire.CodeUnprocessable, "the range is %d minutes wide, rankings are offered for up to %d minutes: %s to %s for example",
-			wide, wire.MaxTopMinutes, formatMinute(out.To-wire.MaxTopMinutes), formatMinute(out.To)).WithField(field)
 	}
 	return out, nil
 }

@@ -67,6 +67,9 @@ func appendResult(dst []byte, r *result) []byte {
 	}
 	dst = appendOpen(append(dst, `,"from":`...), q.span.from, q.span.openFrom)
 	dst = appendOpen(append(dst, `,"to":`...), q.span.to, q.span.openTo)
+	if r.partial {
+		dst = append(dst, `,"partial":true`...)
+	}
 	if q.span.step == wire.StepNone {
 		return appendValue(append(dst, `,"value":`...), q.function, &r.points[0])
 	}

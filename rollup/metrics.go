@@ -31,7 +31,7 @@ func newMetrics(r prometheus.Registerer) *metrics {
 		watermark: gauge("watermark_seconds", "Instant before which a coarse table is complete, seconds since 1970.", "shard", "resolution"),
 		lag:       gauge("lag_seconds", "How long ago that instant was, when the shard was last asked.", "shard", "resolution"),
 		leading:   gauge("leading", "Whether this process rolls the shard up just now: 1 or 0.", "shard"),
-		steps:     counter("steps_total", "Steps done, by what they did: announced, computed, advanced.", "shard", "action"),
+		steps:     counter("steps_total", "Steps done, by what they did: announced, computed, advanced; pruned and ranked for the ranked lists.", "shard", "action"),
 		rows:      counter("rows_total", "Coarse rows written.", "shard", "resolution"),
 		errors:    counter("errors_total", "Rounds of a shard that failed.", "shard"),
 		seconds: f.NewHistogram(prometheus.HistogramOpts{
@@ -58,6 +58,8 @@ func (m *metrics) leads(shard string, does bool) {
 
 func (m *metrics) stepped(shard string, done *wire.RollupStep, took time.Duration) {
 	m.steps.WithLabelValues(shard, string(done.Action)).Inc()
-	m.rows.WithLabelValues(shard, done.Resolution).Add(float64(done.Rows))
+	if done.Action == wire.RollupComputed {
+		m.rows.WithLabelValues(shard, done.Resolution).Add(float64(done.Rows))
+	}
 	m.seconds.Observe(took.Seconds())
 }

@@ -1,8 +1,10 @@
 // Package rollup is the role that compacts: it has each shard add up its closed minutes to hours, and closed hours to days, so that a
-// total over a year reads days. It changes no answer.
+// total over a year reads days; once nothing is left to add up, the archive (package archive) moves what is old to cold storage. It changes
+// no answer.
 //
 //	directory (shards, their proxies) ──► roller ── lock of the shard (ZooKeeper)
-//	                                        └─HTTP─► shard proxy: claim, step, step, …, idle
+//	                                        ├─HTTP─► shard proxy: claim, step, step, …, idle
+//	                                        └─ archive: a piece of its work, as long as there is any, the roll-up in between
 //
 // What a step does, and why readers and late events never notice, is in docs/rollup.md; all of it happens within the transactions of
 // package mysql. A roller keeps no state: the next one goes on where the last one stopped, in the middle of an hour if need be.
@@ -27,6 +29,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/quipudb/quipu/cluster"
+	"github.com/quipudb/quipu/rollup/shards"
 	"github.com/quipudb/quipu/wire"
 )
 
@@ -38,22 +41,38 @@ type Config struct {
 	// Lock waits until this process alone holds a lock of the cluster, or ctx ends. Required.
 	Lock func(ctx context.Context, name string) (unlock func(), err error)
 
+	Archive Archive // what is done besides, under the same lead; nil: nothing
+
 	Delay     time.Duration // how long after its end an hour is closed; none
 	Interval  time.Duration // between two looks at a shard; 15 s
 	ChunkRows int           // finer rows that one step reads, about; 5,000
 	Pause     time.Duration // after each step; none
+	Ranked    int           // keys that a ranked list keeps at least; the shard's default
 	Patience  time.Duration // for the lock of a shard, and for a shard that is away; 1 minute
+	LockWait  time.Duration // for the lock of a shard, if it may be longer than that
 
 	Logger     *slog.Logger
 	Registerer prometheus.Registerer
 	Now        func() time.Time // time.Now
 }
 
+// Archive moves old rows of a shard to cold storage, a piece at a time.
+type Archive interface {
+	// Due tells whether there is something to do. What it can't tell just now isn't due.
+	Due(ctx context.Context, shard string) bool
+	// Step does one piece, as the shard's leader, and tells whether there may be more to do at once.
+	Step(ctx context.Context, shard string, leader wire.Leader) (more bool, err error)
+}
+
+// ErrArchive is what the archive failed with; the roll-up went on.
+var ErrArchive = errors.New("archive")
+
 // Roller rolls up the shards of a cluster.
 type Roller struct {
 	cfg     Config
 	log     *slog.Logger
 	metrics *metrics
+	shards  *shards.Caller
 
 	mu   sync.Mutex
 	busy map[string]bool // shards that a round is under way for
@@ -78,7 +97,10 @@ func New(cfg Config) (*Roller, error) {
 	if cfg.Now == nil {
 		cfg.Now = time.Now
 	}
-	return &Roller{cfg: cfg, log: cfg.Logger, metrics: newMetrics(cfg.Registerer), busy: map[string]bool{}}, nil
+	return &Roller{
+		cfg: cfg, log: cfg.Logger, metrics: newMetrics(cfg.Registerer), busy: map[string]bool{},
+		shards: shards.New(shards.Config{Snapshot: cfg.Snapshot, Client: cfg.Client, Patience: cfg.Patience}),
+	}, nil
 }
 
 // Run rolls up what is closed on every shard of the topology, until ctx ends and the steps under way have ended.
@@ -88,7 +110,7 @@ func (r *Roller) Run(ctx context.Context) error {
 	ticker := time.NewTicker(r.cfg.Interval)
 	defer ticker.Stop()
 	for {
-		for _, shard := range r.shards() {
+		for _, shard := range r.shards.IDs() {
 			if !r.begin(shard) {
 				continue // it takes longer than the interval
 			}
@@ -103,18 +125,6 @@ func (r *Roller) Run(ctx context.Context) error {
 			return nil
 		}
 	}
-}
-
-func (r *Roller) shards() []string {
-	s := r.cfg.Snapshot()
-	if s == nil {
-		return nil
-	}
-	ids := make([]string, len(s.Topology.Shards))
-	for i, shard := range s.Topology.Shards {
-		ids[i] = shard.ID
-	}
-	return ids
 }
 
 func (r *Roller) begin(shard string) bool {
@@ -134,12 +144,13 @@ func (r *Roller) end(shard string) {
 }
 
 func (r *Roller) tryRound(ctx context.Context, shard string) {
-	until := r.cfg.Now().Add(-r.cfg.Delay)
-	err := r.round(ctx, shard, until)
+	err := r.round(ctx, shard, func() time.Time { return r.cfg.Now().Add(-r.cfg.Delay) })
 	switch {
 	case err == nil || ctx.Err() != nil:
 	case wire.CodeOf(err) == wire.CodeFenced:
 		r.log.Info("another one rolls this shard up", "shard", shard, "error", err)
+	case errors.Is(err, ErrArchive):
+		r.log.Warn("archiving failed, will try again; nothing that is not in cold storage is dropped", "shard", shard, "error", err)
 	default:
 		r.metrics.errors.WithLabelValues(shard).Inc()
 		r.log.Warn("roll-up failed, will try again", "shard", shard, "error", err)

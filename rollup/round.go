@@ -11,18 +11,34 @@ import (
 const (
 	minutesOfHour = 60
 	minutesOfDay  = 24 * 60
+	minuteSeconds = 60
 )
 
-// RunOnce rolls up one shard as far as what ended before an instant allows, once. It is fenced should another one take over.
+// RunOnce rolls up one shard as far as what ended before an instant allows, and archives what is due, once. It is fenced should another
+// one take over.
 func (r *Roller) RunOnce(ctx context.Context, shard string, until time.Time) error {
-	return r.round(ctx, shard, until)
+	return r.round(ctx, shard, func() time.Time { return until })
+}
+
+// Lead does some work as the leader of a shard: alone, and fenced should another one take over.
+func (r *Roller) Lead(ctx context.Context, shard string, work func(context.Context, wire.Leader) error) error {
+	unlock, err := r.lock(ctx, shard)
+	if err != nil {
+		return err
+	}
+	defer unlock()
+	leader, err := r.claim(ctx, shard)
+	if err != nil {
+		return err
+	}
+	r.metrics.leads(shard, true)
+	defer r.metrics.leads(shard, false)
+	return work(ctx, leader)
 }
 
 // round brings a shard up to date, if it is behind.
-func (r *Roller) round(ctx context.Context, shard string, until time.Time) error {
-	limit := until.Unix() / 60
-	behind, err := r.behind(ctx, shard, limit)
-	if err != nil || !behind {
+func (r *Roller) round(ctx context.Context, shard string, until func() time.Time) error {
+	if todo, err := r.todo(ctx, shard, until()); err != nil || !todo {
 		return err
 	}
 	unlock, err := r.lock(ctx, shard)
@@ -31,14 +47,34 @@ func (r *Roller) round(ctx context.Context, shard string, until time.Time) error
 	}
 	defer unlock()
 	// Whoever had the lock before may have done it all.
-	if behind, err = r.behind(ctx, shard, limit); err != nil || !behind {
+	if todo, err := r.todo(ctx, shard, until()); err != nil || !todo {
 		return err
 	}
-	return r.lead(ctx, shard, limit)
+	leader, err := r.claim(ctx, shard)
+	if err != nil {
+		return err
+	}
+	r.metrics.leads(shard, true)
+	defer r.metrics.leads(shard, false)
+	for more := true; more; {
+		if err := r.stepAll(ctx, shard, leader, until()); err != nil {
+			return err
+		}
+		if r.cfg.Archive == nil {
+			return nil
+		}
+		if more, err = r.cfg.Archive.Step(ctx, shard, leader); err != nil {
+			return fmt.Errorf("%w shard %s: %w", ErrArchive, shard, err)
+		}
+		if err := pause(ctx, r.cfg.Pause); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 func (r *Roller) lock(ctx context.Context, shard string) (unlock func(), err error) {
-	ctx, cancel := context.WithTimeout(ctx, r.cfg.Patience)
+	ctx, cancel := context.WithTimeout(ctx, max(r.cfg.Patience, r.cfg.LockWait))
 	defer cancel()
 	unlock, err = r.cfg.Lock(ctx, "rollup-"+shard)
 	if err != nil {
@@ -47,7 +83,24 @@ func (r *Roller) lock(ctx context.Context, shard string) (unlock func(), err err
 	return unlock, nil
 }
 
-// behind tells whether there is something to do.
+func (r *Roller) claim(ctx context.Context, shard string) (wire.Leader, error) {
+	var claimed wire.RollupClaimed
+	if err := r.call(ctx, shard, wire.PathRollupClaim, &wire.RollupClaim{Owner: r.cfg.Owner}, &claimed); err != nil {
+		return wire.Leader{}, fmt.Errorf("claim shard %s: %w", shard, err)
+	}
+	return wire.Leader{Epoch: claimed.Epoch, Owner: r.cfg.Owner}, nil
+}
+
+// todo tells whether there is something to roll up or to archive.
+func (r *Roller) todo(ctx context.Context, shard string, until time.Time) (bool, error) {
+	behind, err := r.behind(ctx, shard, until.Unix()/minuteSeconds)
+	if err != nil || behind || r.cfg.Archive == nil {
+		return behind, err
+	}
+	return r.cfg.Archive.Due(ctx, shard), nil
+}
+
+// behind tells whether there is something to roll up.
 func (r *Roller) behind(ctx context.Context, shard string, limit int64) (bool, error) {
 	state, err := r.State(ctx, shard)
 	if err != nil {
@@ -67,15 +120,9 @@ func (r *Roller) behind(ctx context.Context, shard string, limit int64) (bool, e
 	return false, nil
 }
 
-// lead claims the shard and steps until nothing is left to do.
-func (r *Roller) lead(ctx context.Context, shard string, limit int64) error {
-	var claimed wire.RollupClaimed
-	if err := r.call(ctx, shard, wire.PathRollupClaim, &wire.RollupClaim{Owner: r.cfg.Owner}, &claimed); err != nil {
-		return fmt.Errorf("claim shard %s: %w", shard, err)
-	}
-	r.metrics.leads(shard, true)
-	defer r.metrics.leads(shard, false)
-	request := &wire.RollupRequest{Epoch: claimed.Epoch, Owner: r.cfg.Owner, Until: limit, ChunkRows: r.cfg.ChunkRows}
+// stepAll steps until nothing is left to roll up.
+func (r *Roller) stepAll(ctx context.Context, shard string, leader wire.Leader, until time.Time) error {
+	request := &wire.RollupRequest{Epoch: leader.Epoch, Owner: leader.Owner, Until: until.Unix() / minuteSeconds, ChunkRows: r.cfg.ChunkRows, Ranked: r.cfg.Ranked}
 	for {
 		begun := r.cfg.Now()
 		var done wire.RollupStep
@@ -88,7 +135,7 @@ func (r *Roller) lead(ctx context.Context, shard string, limit int64) error {
 		}
 		r.metrics.stepped(shard, &done, r.cfg.Now().Sub(begun))
 		if done.Action == wire.RollupAdvanced {
-			r.log.Debug("advanced", "shard", shard, "resolution", done.Resolution, "start", time.Unix(done.Start*60, 0).UTC(), "epoch", claimed.Epoch)
+			r.log.Debug("advanced", "shard", shard, "resolution", done.Resolution, "start", time.Unix(done.Start*minuteSeconds, 0).UTC(), "epoch", leader.Epoch)
 		}
 		if err := pause(ctx, r.cfg.Pause); err != nil {
 			return err

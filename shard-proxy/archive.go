@@ -28,6 +28,12 @@ func (p *Proxy) registerArchive(g *echo.Group) {
 	change(wire.PathArchiveIntend, "archive_intend", p.cfg.ApplyTimeout, answering(p.intend))
 	change(wire.PathArchiveForget, "archive_forget", p.cfg.ApplyTimeout, answering(p.forget))
 	change(wire.PathArchiveCommit, "archive_commit", archiveTimeout, answering(p.commit))
+	change(wire.PathArchiveDrop, "archive_drop", archiveTimeout, answering(p.drop))
+	change(wire.PathArchiveRestore, "archive_restore", p.cfg.ApplyTimeout, answering(p.restore))
+	change(wire.PathArchiveRestoreEnd, "archive_restore_end", archiveTimeout, answering(p.restoreEnd))
+	g.POST(httpserver.Path(wire.PathArchiveRestoreAdd), p.served("archive_restore_add", archiveTimeout, p.serveRestoreAdd))
+	g.POST(httpserver.Path(wire.PathArchiveManifest), p.served("archive_manifest", p.cfg.PointTimeout, p.json(p.points, answering(p.manifest))))
+	g.POST(httpserver.Path(wire.PathArchiveReferences), p.served("archive_references", p.cfg.PointTimeout, p.json(p.points, answering(p.references))))
 }
 
 func leaderOf(l wire.Leader) mysql.Leader { return mysql.Leader{Epoch: l.Epoch, Owner: l.Owner} }
@@ -120,6 +126,10 @@ func (p *Proxy) commit(ctx context.Context, r *wire.ArchiveCommit) (*wire.Archiv
 	switch r.Kind {
 	case wire.CommitFrozen:
 		how = (*mysql.Primary).CommitFrozen
+	case wire.CommitLate:
+		how = (*mysql.Primary).CommitLate
+	case wire.CommitMerged:
+		how = (*mysql.Primary).CommitMerged
 	default:
 		return nil, wire.NewProblem(wire.CodeBadRequest, "%q is no kind of commit", r.Kind).WithField("kind")
 	}

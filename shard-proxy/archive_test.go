@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"testing"
 
+	"github.com/quipudb/quipu/cluster"
 	"github.com/quipudb/quipu/event"
 	shardproxy "github.com/quipudb/quipu/shard-proxy"
 	"github.com/quipudb/quipu/testkit"
@@ -98,7 +99,7 @@ func TestArchiveOverHTTP(t *testing.T) {
 	}
 	r.servers.AwaitReplica(t)
 	rows, err := r.archiveRows(ask)
-	if err != nil || len(rows) != 3 || rows[0].Partition != 1 || rows[0].Key != keyOf(1, 0) {
+	if err != nil || len(rows) != 3 || rows[0].Partition != 1 || rows[0].Type != "view" {
 		t.Fatalf("got %+v, %v; want 3 rows", rows, err)
 	}
 	object := objectOf("resolution=minute/a.parquet", from, rows)
@@ -139,4 +140,172 @@ func TestArchiveOverHTTP(t *testing.T) {
 		}
 		return nil
 	})
+}
+
+// turnCold archives one day over HTTP and returns its rows.
+func (r *rig) turnCold(lead wire.Leader, from, to int64) []wire.ArchiveRow {
+	r.t.Helper()
+	r.mustPost(wire.PathArchiveFreeze, wire.ArchiveFreeze{Leader: lead, Resolution: "minute", Before: to}, nil)
+	r.servers.AwaitReplica(r.t)
+	rows, err := r.archiveRows(wire.ArchiveRowsRequest{Resolution: "minute", From: 0, To: to, Rows: 100})
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	object := objectOf("resolution=minute/a.parquet", from, rows)
+	r.mustPost(wire.PathArchiveIntend, wire.ArchiveIntent{Leader: lead, Objects: []string{object.Object}}, nil)
+	r.mustPost(wire.PathArchiveCommit, wire.ArchiveCommit{Leader: lead, Kind: wire.CommitFrozen, Resolution: "minute", From: 0, To: to, Objects: []wire.ArchiveObject{object}}, nil)
+	return rows
+}
+
+// INV-6: late rows of a cold day become an object of their own, which is then merged; what retired is forgotten when no database refers to it.
+func TestLateRowsAndMergingOverHTTP(t *testing.T) {
+	r := newRig(t, shared)
+	epoch := r.claim(1)
+	r.mustApply(request(epoch, 1, 2, old(keyOf(1, 0), 1, 5, 3)))
+	lead := r.leader("a1")
+	from, to := today()-24*60, today()
+	rows := r.turnCold(lead, from, to)
+	r.mustApply(request(epoch, 2, 3, old(keyOf(1, 0), 1, 5, 10)))
+	var mark wire.ArchiveMark
+	r.mustPost(wire.PathArchiveSeal, wire.ArchiveSeal{Leader: lead, Resolution: "minute"}, &mark)
+	if state := r.archiveState(); mark.LateRound != 2 || len(state.Late) != 1 || state.Late[0] != (wire.LateRows{Resolution: "minute", Day: from, Rows: 1, Sealed: 1}) {
+		t.Errorf("got %+v after %+v, want one sealed row", state.Late, mark)
+	}
+	late, err := r.archiveRows(wire.ArchiveRowsRequest{Resolution: "minute", From: from, To: to, Rows: 100, Late: true})
+	if err != nil || len(late) != 1 || late[0].Count != 10 {
+		t.Fatalf("got %+v, %v; want the late row", late, err)
+	}
+	second, third := objectOf("b.parquet", from, late), objectOf("c.parquet", from, append(rows, late...))
+	third.Parts[0].Rows = 1
+	r.mustPost(wire.PathArchiveIntend, wire.ArchiveIntent{Leader: lead, Objects: []string{second.Object, third.Object}}, nil)
+	commit := wire.ArchiveCommit{Leader: lead, Kind: wire.CommitLate, Resolution: "minute", From: from, To: to, Objects: []wire.ArchiveObject{second}}
+	merge := commit
+	merge.Kind, merge.Objects, merge.Replaced = wire.CommitMerged, []wire.ArchiveObject{third}, []string{"resolution=minute/a.parquet", second.Object}
+	for range 2 {
+		r.mustPost(wire.PathArchiveCommit, commit, nil)
+	}
+	for range 2 {
+		r.mustPost(wire.PathArchiveCommit, merge, nil)
+	}
+	var manifest wire.ManifestAnswer
+	r.mustPost(wire.PathArchiveManifest, wire.ManifestRequest{From: from, To: to}, &manifest)
+	states := map[string]int{}
+	for _, m := range manifest.Rows {
+		states[m.State]++
+	}
+	if manifest.More || states["stored"] != 1 || states["retired"] != 2 {
+		t.Errorf("got %+v, want one stored and two retired", manifest)
+	}
+	testkit.Eventually(t, patience, func() error { // the replica follows
+		var refer wire.ReferencesAnswer
+		r.mustPost(wire.PathArchiveReferences, wire.ReferencesRequest{Objects: []string{second.Object, third.Object, "other"}}, &refer)
+		if len(refer.Missing) != 0 || len(refer.Referenced) != 1 || refer.Referenced[0] != third.Object {
+			return fmt.Errorf("got %+v, want %s alone", refer, third.Object)
+		}
+		return nil
+	})
+	r.mustPost(wire.PathArchiveForget, wire.ArchiveIntent{Leader: lead, Objects: merge.Replaced}, nil)
+	r.mustPost(wire.PathArchiveManifest, wire.ManifestRequest{Resolution: "minute"}, &manifest)
+	if len(manifest.Rows) != 1 || manifest.Rows[0].Object != third.Object {
+		t.Errorf("got %+v, want %s alone", manifest, third.Object)
+	}
+}
+
+// A database that can't be asked is missing: nothing is deleted by what it may not refer to.
+func TestReferencesOfAnAbsentDatabase(t *testing.T) {
+	r := newRig(t, shared)
+	topology := *topology(shared.Primary, shared.Replica)
+	shard := &topology.Topology.Shards[0]
+	shard.Databases = append(shard.Databases, cluster.Database{ID: "s1-c", Address: "127.0.0.1:1", Role: cluster.Replica})
+	r.publish(&topology)
+	testkit.Eventually(t, patience, func() error {
+		var refer wire.ReferencesAnswer
+		r.mustPost(wire.PathArchiveReferences, wire.ReferencesRequest{Objects: []string{"a"}}, &refer)
+		if len(refer.Missing) != 1 || refer.Missing[0] != "s1-c" {
+			return fmt.Errorf("got %+v, want the one that nobody can reach to be missing", refer)
+		}
+		return nil
+	})
+}
+
+func TestDropAndRestoreOverHTTP(t *testing.T) {
+	r := newRig(t, shared)
+	r.mustApply(request(r.claim(1), 1, 2, old(keyOf(1, 0), 1, 5, 3), old(keyOf(1, 1), 1, 5, 4)))
+	zombie, lead := r.leader("a0"), r.leader("a1")
+	from, to := today()-24*60, today()
+	rows := r.turnCold(lead, from, to)
+	var dropped wire.ArchiveDropped
+	r.mustPost(wire.PathArchiveDrop, wire.ArchiveDrop{Leader: lead, Resolution: "minute"}, &dropped)
+	if dropped.Partitions == 0 {
+		t.Errorf("got %+v, want some", dropped)
+	}
+	ask := wire.RestoreRequest{Leader: lead, Resolution: "minute", From: from, To: to}
+	var restored wire.RestoredRange
+	r.mustPost(wire.PathArchiveRestore, ask, &restored)
+	if restored.State != "loading" {
+		t.Errorf("got %+v, want it to be loading", restored)
+	}
+	end := wire.RestoreEnd{Leader: lead, ID: restored.ID}
+	if err := r.post(wire.PathArchiveRestoreEnd, end, nil); wire.CodeOf(err) != wire.CodeConservation {
+		t.Errorf("without rows: got %v, want %s", err, wire.CodeConservation)
+	}
+	add := func(l wire.Leader, id uint64, kind string) wire.Code {
+		url := fmt.Sprintf("%s%s?epoch=%d&owner=%s&range=%d", r.url, wire.PathArchiveRestoreAdd, l.Epoch, l.Owner, id)
+		_, err := r.client.Bytes(t.Context(), http.MethodPost, url, kind, wire.EncodeArchiveRows(nil, &wire.ArchiveRows{Rows: rows}))
+		return wire.CodeOf(err)
+	}
+	for _, one := range []struct {
+		who  wire.Leader
+		id   uint64
+		kind string
+		want wire.Code
+	}{
+		{zombie, restored.ID, wire.ArchiveRowsType, wire.CodeFenced},
+		{wire.Leader{}, restored.ID, wire.ArchiveRowsType, wire.CodeBadRequest},
+		{lead, restored.ID + 1, wire.ArchiveRowsType, wire.CodeNotFound},
+		{lead, restored.ID, wire.JSONType, wire.CodeMediaType},
+		{lead, restored.ID, wire.ArchiveRowsType, ""},
+		{lead, restored.ID, wire.ArchiveRowsType, ""},
+	} {
+		if got := add(one.who, one.id, one.kind); got != one.want {
+			t.Errorf("rows of %+v for range %d as %s: got %q, want %q", one.who, one.id, one.kind, got, one.want)
+		}
+	}
+	r.mustPost(wire.PathArchiveRestoreEnd, end, &restored)
+	if restored.State != "ready" {
+		t.Errorf("got %+v, want it to be ready", restored)
+	}
+	ask.Release = true
+	r.mustPost(wire.PathArchiveRestore, ask, &restored)
+	r.mustPost(wire.PathArchiveDrop, wire.ArchiveDrop{Leader: lead, Resolution: "minute"}, &dropped)
+	if dropped.Rows != 2 || dropped.Again {
+		t.Errorf("got %+v, want 2 rows", dropped)
+	}
+	if err := r.post(wire.PathArchiveRestore, ask, nil); wire.CodeOf(err) != wire.CodeNotFound {
+		t.Errorf("released again: got %v, want %s", err, wire.CodeNotFound)
+	}
+}
+
+func TestArchiveRefusesNonsense(t *testing.T) {
+	r := newRig(t, shared)
+	lead := r.leader("a1")
+	for name, err := range map[string]error{
+		"no owner":     r.post(wire.PathArchiveFreeze, wire.ArchiveFreeze{Resolution: "minute"}, nil),
+		"no rows":      r.post(wire.PathArchiveRows, wire.ArchiveRowsRequest{Resolution: "minute", To: 5}, nil),
+		"no range":     r.post(wire.PathArchiveRows, wire.ArchiveRowsRequest{Resolution: "minute", Rows: 5}, nil),
+		"many objects": r.post(wire.PathArchiveIntend, wire.ArchiveIntent{Leader: lead, Objects: make([]string, wire.MaxArchiveObjects+1)}, nil),
+		"no checksum":  r.post(wire.PathArchiveCommit, wire.ArchiveCommit{Leader: lead, Kind: wire.CommitFrozen, Objects: []wire.ArchiveObject{{SHA256: "z"}}}, nil),
+	} {
+		if wire.CodeOf(err) != wire.CodeBadRequest {
+			t.Errorf("%s: got %v, want %s", name, err, wire.CodeBadRequest)
+		}
+	}
+	for name, err := range map[string]error{
+		"no resolution": r.post(wire.PathArchiveSeal, wire.ArchiveSeal{Leader: lead, Resolution: "week"}, nil),
+		"no object":     r.post(wire.PathArchiveIntend, wire.ArchiveIntent{Leader: lead, Objects: []string{""}}, nil),
+	} {
+		if wire.CodeOf(err) != wire.CodeUnapplicable {
+			t.Errorf("%s: got %v, want %s", name, err, wire.CodeUnapplicable)
+		}
+	}
 }

@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"net/http"
+	"slices"
+	"sync"
 
 	"github.com/labstack/echo/v4"
 
@@ -131,4 +133,68 @@ func archiveStateOf(s *mysql.ArchiveState) wire.ArchiveState {
 		out.Intents = append(out.Intents, wire.ArchiveIntents(i))
 	}
 	return out
+}
+
+// manifest reads a page from the primary.
+func (p *Proxy) manifest(ctx context.Context, r *wire.ManifestRequest) (*wire.ManifestAnswer, error) {
+	d, err := p.writing()
+	if err != nil {
+		return nil, err
+	}
+	page, more, err := d.read.Manifest(ctx, &mysql.ManifestRequest{Resolution: r.Resolution, From: r.From, To: r.To, After: r.After})
+	if err != nil {
+		d.suspect(err)
+		return nil, err
+	}
+	out := &wire.ManifestAnswer{Rows: make([]wire.ManifestRow, len(page)), More: more}
+	for i := range page {
+		m := &page[i]
+		out.Rows[i] = wire.ManifestRow{
+			ID: m.ID, Resolution: m.Resolution, Object: m.Object, From: m.From, To: m.To, Bytes: m.Bytes, SHA256: m.SHA256, State: m.State,
+			ChangedAt: m.ChangedAt, ArchiveSums: wire.ArchiveSums(m.ArchiveSums),
+		}
+	}
+	return out, nil
+}
+
+// references asks every database. One that can't be asked is missing, whatever is remembered of it: objects are deleted by this answer.
+func (p *Proxy) references(ctx context.Context, r *wire.ReferencesRequest) (*wire.ReferencesAnswer, error) {
+	if err := checkObjectCount(len(r.Objects)); err != nil {
+		return nil, err
+	}
+	all := p.databases.Load()
+	if all == nil {
+		return nil, errNotProbed
+	}
+	out := &wire.ReferencesAnswer{Referenced: []string{}}
+	if len(all.list) == 0 {
+		return nil, errNoPrimary
+	}
+	var mu sync.Mutex // guards out
+	var wg sync.WaitGroup
+	for _, d := range all.list {
+		wg.Go(func() {
+			found, err := d.references(ctx, r.Objects)
+			mu.Lock()
+			defer mu.Unlock()
+			if err != nil {
+				p.log.Warn("asking for references to objects failed", "database", d.ID, "error", err)
+				out.Missing = append(out.Missing, d.ID)
+				return
+			}
+			out.Referenced = append(out.Referenced, found...)
+		})
+	}
+	wg.Wait()
+	slices.Sort(out.Missing)
+	slices.Sort(out.Referenced)
+	out.Referenced = slices.Compact(out.Referenced)
+	return out, nil
+}
+
+func (d *database) references(ctx context.Context, objects []string) ([]string, error) {
+	if h := d.health.Load(); !h.admitted {
+		return nil, h.reason
+	}
+	return d.read.References(ctx, objects)
 }

@@ -28,11 +28,25 @@ func problemOf(err error) error {
 	case wire.CodeUnavailable, wire.CodeSchema:
 		p.RetryAfter = awayFor
 	}
+	if unranked, ok := errors.AsType[*mysql.UnrankedError](err); ok {
+		return problemOfRange(unranked, p)
+	}
 	if refused, ok := errors.AsType[*mysql.CheckpointError](err); ok && refused.Reason != mysql.ErrMisrouted {
 		p.WithCheckpoint(checkpointOf(refused.Stored))
 	}
 	return p
 }
+
+// problemOfRange says which range near the one that was asked for can be ranked.
+func problemOfRange(e *mysql.UnrankedError, p *wire.Problem) *wire.Problem {
+	p.Detail = e.Reason
+	if e.From < e.To {
+		p.Detail += fmt.Sprintf("; offered is %s to %s", formatMinute(e.From), formatMinute(e.To))
+	}
+	return p.WithField("from_minute")
+}
+
+func formatMinute(minute int64) string { return time.Unix(minute*60, 0).UTC().Format(time.RFC3339) }
 
 func codeOf(err error) wire.Code {
 	for _, known := range []struct {
@@ -50,6 +64,8 @@ func codeOf(err error) wire.Code {
 		{mysql.ErrNotFrozen, wire.CodeConflict},
 		{mysql.ErrNoRange, wire.CodeNotFound},
 		{mysql.ErrTooManyPoints, wire.CodeUnprocessable},
+		{mysql.ErrUnranked, wire.CodeUnprocessable},
+		{mysql.ErrTooManyCold, wire.CodeTooLarge},
 		{mysql.ErrSchema, wire.CodeSchema},
 		{mysql.ErrForeign, wire.CodeUnavailable},
 		{mysql.ErrDeadline, wire.CodeDeadline},

@@ -59,7 +59,7 @@ func (p *Proxy) stats(ctx context.Context, r *wire.StatsRequest) (*wire.StatsAns
 	if err != nil {
 		return nil, err
 	}
-	ask := &mysql.StatsRequest{Type: r.Type, From: max(r.From, 0), To: min(r.To, event.MaxMinute+1), Step: step, MaxPoints: wire.MaxPointsPerStats}
+	ask := &mysql.StatsRequest{Type: r.Type, From: max(r.From, 0), To: min(r.To, event.MaxMinute+1), Step: step, MaxPoints: wire.MaxPointsPerStats, MaxColdObjects: wire.MaxColdObjects}
 	at := make(map[string]int, len(r.Keys)) // where a key is in ask
 	for _, key := range r.Keys {
 		if _, twice := at[key]; !twice {
@@ -79,7 +79,27 @@ func (p *Proxy) stats(ctx context.Context, r *wire.StatsRequest) (*wire.StatsAns
 	for _, key := range r.Keys {
 		out.Keys = append(out.Keys, keyStats(key, got.Keys[at[key]], r))
 	}
+	out.Cold = p.coldParts(got.Cold)
+	if r.Explain {
+		for _, piece := range got.Pieces {
+			out.Plan = append(out.Plan, wire.PlanSegment{
+				Shard: p.cfg.ShardID, Database: from.ID, Place: piece.Place, Resolution: piece.Resolution, From: piece.From, To: piece.To,
+			})
+		}
+	}
 	return out, nil
+}
+
+func (p *Proxy) coldParts(parts []mysql.ColdPart) []wire.ColdPart {
+	var out []wire.ColdPart
+	for _, part := range parts {
+		objects := make([]wire.ColdObject, len(part.Objects))
+		for i, o := range part.Objects {
+			objects[i] = wire.ColdObject{Object: o.Object, Bytes: o.Bytes, Rows: o.Rows, SHA256: o.SHA256, Partitions: o.Partitions, From: o.From, To: o.To}
+		}
+		out = append(out, wire.ColdPart{Shard: p.cfg.ShardID, Resolution: part.Resolution, From: part.From, To: part.To, Partitions: part.Partitions, Objects: objects})
+	}
+	return out
 }
 
 func keyStats(key string, stats mysql.KeyStats, r *wire.StatsRequest) wire.KeyStats {
@@ -127,8 +147,6 @@ func checkTop(r *wire.TopRequest) error {
 		return wire.NewProblem(wire.CodeBadRequest, "n is %d, must be 1 to %d", r.N, wire.MaxTop).WithField("n")
 	case r.From >= r.To || r.From < 0 || r.To > event.MaxMinute+1:
 		return wire.NewProblem(wire.CodeBadRequest, "minutes %d to %d are no range", r.From, r.To).WithField("to_minute")
-	case r.To-r.From > wire.MaxTopMinutes:
-		return wire.NewProblem(wire.CodeUnprocessable, "the range has %d minutes, at most %d can be ranked", r.To-r.From, wire.MaxTopMinutes).WithField("to_minute")
 	}
 	return nil
 }
@@ -144,14 +162,14 @@ func (p *Proxy) top(ctx context.Context, r *wire.TopRequest) (*wire.TopAnswer, e
 	}
 	var got *mysql.TopAnswer
 	from, err := p.reading(ctx, func(ctx context.Context, db *mysql.DB) (err error) {
-		got, err = db.Top(ctx, &mysql.TopRequest{Type: r.Type, From: r.From, To: r.To, N: r.N})
+		got, err = db.Top(ctx, &mysql.TopRequest{Type: r.Type, From: r.From, To: r.To, N: r.N, MaxScanned: wire.MaxTopScanned})
 		return err
 	})
 	if err != nil {
 		return nil, err
 	}
 	wanted := s.Topology.PartitionsOf(p.cfg.ShardID)
-	out := &wire.TopAnswer{Exact: true, Entries: make([]wire.TopEntry, len(got.Entries))}
+	out := &wire.TopAnswer{Exact: got.Exact, Others: got.Others, Entries: make([]wire.TopEntry, len(got.Entries))}
 	out.Provenance = p.provenance(from, &got.Header, len(wanted), p.missing(wanted, got.AsOf))
 	out.Coverage.Answered = min(out.Coverage.Answered, out.Coverage.Partitions)
 	for i := range got.Entries {

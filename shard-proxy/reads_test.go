@@ -62,7 +62,7 @@ func TestBadQuestionsNameTheField(t *testing.T) {
 		"ragged to":        {wire.PathStats, wire.StatsRequest{Type: "view", Keys: []string{key}, To: 60, Step: wire.StepDay}, wire.CodeBadRequest, "to_minute"},
 		"key of others":    {wire.PathStats, wire.StatsRequest{Type: "view", Keys: []string{key, keyOf(5, 0)}, To: 1}, wire.CodeMisrouted, ""},
 		"top of nothing":   {wire.PathTop, wire.TopRequest{Type: "view", To: 1}, wire.CodeBadRequest, "n"},
-		"top of a day":     {wire.PathTop, wire.TopRequest{Type: "view", To: 61, N: 1}, wire.CodeUnprocessable, "to_minute"},
+		"top of much":      {wire.PathTop, wire.TopRequest{Type: "view", From: event.MinuteOf(created.UnixMilli()), To: event.MaxMinute, N: 1}, wire.CodeUnprocessable, "from_minute"},
 		"lookup of no key": {wire.PathKeyInfo, wire.KeyRequest{Type: "view"}, wire.CodeBadRequest, "key"},
 	} {
 		problem := r.failsWith(test.code, func() error { return r.post(test.path, test.body, new(any)) })

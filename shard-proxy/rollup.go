@@ -30,16 +30,19 @@ func (p *Proxy) stepRollup(ctx context.Context, r *wire.RollupRequest) (*wire.Ro
 	if r.ChunkRows < 1 || r.ChunkRows > wire.MaxRollupRows {
 		return nil, wire.NewProblem(wire.CodeBadRequest, "chunk_rows is %d, must be 1 to %d", r.ChunkRows, wire.MaxRollupRows).WithField("chunk_rows")
 	}
+	if r.Ranked < 0 || r.Ranked > wire.MaxRankedKeys {
+		return nil, wire.NewProblem(wire.CodeBadRequest, "ranked_keys is %d, must be 0 to %d", r.Ranked, wire.MaxRankedKeys).WithField("ranked_keys")
+	}
 	d, err := p.writing()
 	if err != nil {
 		return nil, err
 	}
-	done, err := d.primary.StepRollup(ctx, &mysql.RollupRequest{Epoch: r.Epoch, Owner: r.Owner, Until: r.Until, ChunkRows: r.ChunkRows})
+	done, err := d.primary.StepRollup(ctx, &mysql.RollupRequest{Epoch: r.Epoch, Owner: r.Owner, Until: r.Until, ChunkRows: r.ChunkRows, RankedKeys: r.Ranked})
 	if err != nil {
 		d.suspect(err)
 		return nil, err
 	}
-	if done.Rows > 0 {
+	if done.Action == mysql.RollupComputed && done.Rows > 0 {
 		p.metrics.rollupRows.WithLabelValues(done.Resolution).Add(float64(done.Rows))
 	}
 	return &wire.RollupStep{Action: wire.RollupAction(done.Action), Resolution: done.Resolution, Start: done.Start, Rows: done.Rows}, nil

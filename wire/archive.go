@@ -151,7 +151,7 @@ type ArchiveCommitKind string
 // The kinds.
 const (
 	CommitFrozen ArchiveCommitKind = "frozen" // all rows of the table in [From, To), From being the cold mark: the mark moves to To
-	CommitLate   ArchiveCommitKind = "late"   // all sealed late rows in [From, To), which are deleted in the same transaction
+	CommitLate   ArchiveCommitKind = "late"   // all sealed late rows in [From, To), a day or a part of one, which are deleted in the same transaction
 	CommitMerged ArchiveCommitKind = "merged" // what the Replaced objects held, which retire
 )
 
@@ -260,4 +260,6 @@ type ColdObject struct {
 	Rows       int64  `json:"rows"` // of the partitions below
 	SHA256     string `json:"sha256"`
 	Partitions []int  `json:"partitions"`
+	From       int64  `json:"from_minute"` // of its day
+	To         int64  `json:"to_minute"`
 }

@@ -82,7 +82,7 @@ const (
 	MaxKeysPerStats   = 1000
 	MaxPointsPerStats = 50_000 // rows a StatsAnswer may hold, over all its keys
 	MaxTop            = 1000
-	MaxTopMinutes     = 60
+	MaxTopScanned     = 180 // minutes of a ranking that no ranked list holds
 	MaxKeysPerImport  = 5000
 	MaxApplyRows      = 200_000
 	MaxApplyBytes     = 32 << 20
@@ -95,6 +95,8 @@ type StatsRequest struct {
 	From int64    `json:"from_minute"`
 	To   int64    `json:"to_minute"`
 	Step Step     `json:"step,omitempty"` // From and To are multiples of it
+	// Explain asks for StatsAnswer.Plan.
+	Explain bool `json:"explain,omitempty"`
 }
 
 // Point is the aggregate of the events from Start on for one step, or over the whole range.
@@ -120,8 +122,28 @@ type StatsAnswer struct {
 	Keys []KeyStats `json:"keys"`
 	// Cold lists what is missing in the points of Keys because it is in cold storage.
 	Cold []ColdPart `json:"cold,omitempty"`
+	// Plan lists what was read of which table, if that was asked for.
+	Plan []PlanSegment `json:"plan,omitempty"`
 	Provenance
 }
+
+// PlanSegment is a part of an asked range that was read from one table of a shard.
+type PlanSegment struct {
+	Shard      string `json:"shard"`
+	Database   string `json:"database"`
+	Place      string `json:"place"` // PlaceHot, PlaceLate, PlaceRestored
+	Resolution string `json:"resolution"`
+	From       int64  `json:"from_minute"`
+	To         int64  `json:"to_minute"`
+}
+
+// The places that rows of one resolution are in (docs/archive.md).
+const (
+	PlaceHot      = "hot"      // R_counts
+	PlaceLate     = "late"     // late_R_counts
+	PlaceRestored = "restored" // restored_R_counts
+	PlaceCold     = "cold"     // objects in cold storage
+)
 
 // Provenance says what an answer is (INV-8).
 type Provenance struct {
@@ -138,22 +160,32 @@ type Coverage struct {
 	Missing    []Missing `json:"missing,omitempty"`
 }
 
-// Missing is a part that could not be asked.
+// Missing is a part that could not be asked: of some partitions everything, or what cold storage holds of one resolution in a range.
 type Missing struct {
 	Shard      string `json:"shard"`
 	Partitions []int  `json:"partitions"`
 	Code       Code   `json:"code"`
 	Detail     string `json:"detail"`
+	Resolution string `json:"resolution,omitempty"` // only what is in cold storage
+	From       int64  `json:"from_minute,omitempty"`
+	To         int64  `json:"to_minute,omitempty"`
 }
 
-// Source is a database that contributed.
+// Source is a database that contributed, or cold storage.
 type Source struct {
 	Shard      string `json:"shard"`
 	Database   string `json:"database"`
-	Role       string `json:"role"`       // primary, replica, cache
+	Role       string `json:"role"`       // primary, replica, cache, cold
 	Resolution string `json:"resolution"` // the tables read, finest first: "minute", "minute+day" …
 	AsOf       int64  `json:"as_of_ms"`
+	// Of cold storage: the objects that were needed, how many of them were in memory, and what was read of the others.
+	Objects int   `json:"objects,omitempty"`
+	Cached  int   `json:"cached,omitempty"`
+	Bytes   int64 `json:"bytes,omitempty"`
 }
+
+// RoleCold is the role of a Source that is cold storage.
+const RoleCold = "cold"
 
 // TopRequest asks for the n keys of a type with the largest count over [From, To) minutes.
 type TopRequest struct {
@@ -169,10 +201,11 @@ type TopEntry struct {
 	Point
 }
 
-// TopAnswer is ranked by count, then key.
+// TopAnswer is ranked by count, then key; keys that don't count more than 0 are left out. The counts are exact in any case.
 type TopAnswer struct {
 	Entries []TopEntry `json:"entries"`
-	Exact   bool       `json:"exact"`
+	Exact   bool       `json:"exact"`          // no other key can be among them
+	Others  int64      `json:"others_at_most"` // no other key counts more
 	Provenance
 }
 

@@ -41,6 +41,10 @@ const (
 	CodeConservation  Code = "conservation"           // 409: what would be dropped and what would replace it don't have the same sums
 	CodeSchema        Code = "schema"                 // 503: the database's schema is not one this build knows
 	CodeInternal      Code = "internal"               // 500
+
+	CodeColdUnavailable Code = "cold_unavailable" // 503: cold storage, which holds a part of the answer, is away; retry
+	CodeColdMissing     Code = "cold_missing"     // 500: an object that holds a part of the answer is not in cold storage
+	CodeColdDamaged     Code = "cold_damaged"     // 500: such an object can't be read
 )
 
 // ProblemType is the media type of an error answer.
@@ -85,7 +89,7 @@ func statusOf(code Code) int {
 		return http.StatusUnprocessableEntity
 	case CodeOverloaded, CodeWindowFull:
 		return http.StatusTooManyRequests
-	case CodeTermChanged, CodeLogFull, CodeUnavailable, CodeSchema:
+	case CodeTermChanged, CodeLogFull, CodeUnavailable, CodeColdUnavailable, CodeSchema:
 		return http.StatusServiceUnavailable
 	case CodeDeadline:
 		return http.StatusGatewayTimeout
@@ -141,7 +145,7 @@ func CodeLabel(err error) string {
 // Retryable tells whether the same request may succeed elsewhere or later. A deadline counts: Apply and reads are idempotent.
 func Retryable(code Code) bool {
 	switch code {
-	case CodeUnavailable, CodeOverloaded, CodeTermChanged, CodeDeadline, CodeSchema:
+	case CodeUnavailable, CodeColdUnavailable, CodeOverloaded, CodeTermChanged, CodeDeadline, CodeSchema:
 		return true
 	}
 	return false

@@ -23,6 +23,7 @@ type RollupRequest struct {
 	Owner     string `json:"owner"`
 	Until     int64  `json:"until_minute"` // hours and days that end later, or have not ended, stay as they are
 	ChunkRows int    `json:"chunk_rows"`   // finer rows that one step reads, about
+	Ranked    int    `json:"ranked_keys"`  // keys that a ranked list keeps at least; 0: the shard's default
 }
 
 // RollupAction is what a step did.
@@ -33,11 +34,16 @@ const (
 	RollupAnnounced RollupAction = "announced" // which hour or day is computed next
 	RollupComputed  RollupAction = "computed"  // the rows of some keys
 	RollupAdvanced  RollupAction = "advanced"  // the watermark moved
+	RollupPruned    RollupAction = "pruned"    // members of ranked lists, which were too long or of frozen rows
+	RollupRanked    RollupAction = "ranked"    // rows of some keys that were complete before there were ranked lists
 	RollupIdle      RollupAction = "idle"      // nothing is left to do
 )
 
-// MaxRollupRows bounds ChunkRows: a step's transaction must stay short.
-const MaxRollupRows = 100_000
+// Bounds of a step: its transaction must stay short.
+const (
+	MaxRollupRows = 100_000
+	MaxRankedKeys = 10_000
+)
 
 // RollupStep says what a step did.
 type RollupStep struct {

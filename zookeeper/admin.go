@@ -140,6 +140,46 @@ func (c *Client) SetTopology(ctx context.Context, topology cluster.Topology, ver
 	return nil
 }
 
+// topologyTries bounds how often a small change is made again because somebody else changed the topology meanwhile.
+const topologyTries = 5
+
+// SetPromotable says of a replica whether it may become the primary of its shard. A database that is the primary by now, or is not there, is an
+// error: whoever promotes and whoever forbids it can't both succeed.
+func (c *Client) SetPromotable(ctx context.Context, database string, promotable bool) error {
+	for try := 1; ; try++ {
+		topology, version, err := c.Topology(ctx)
+		if err != nil {
+			return err
+		}
+		d, err := replicaOf(&topology, database)
+		if err != nil {
+			return err
+		}
+		if d.Unpromotable == !promotable {
+			return nil
+		}
+		d.Unpromotable = !promotable
+		if err = c.SetTopology(ctx, topology, version); !errors.Is(err, ErrTopologyChanged) || try == topologyTries {
+			return err
+		}
+	}
+}
+
+func replicaOf(topology *cluster.Topology, id string) (*cluster.Database, error) {
+	for s := range topology.Shards {
+		for d := range topology.Shards[s].Databases {
+			switch found := &topology.Shards[s].Databases[d]; {
+			case found.ID != id:
+			case found.Role != cluster.Replica:
+				return nil, fmt.Errorf("%w: %s is the %s of shard %s, not a replica", cluster.ErrTopology, id, found.Role, topology.Shards[s].ID)
+			default:
+				return found, nil
+			}
+		}
+	}
+	return nil, fmt.Errorf("%w: there is no database %s", cluster.ErrTopology, id)
+}
+
 // ownTopology forgives a version that moved if it is our own doing, by a try whose reply was lost.
 func (c *Client) ownTopology(ctx context.Context, data []byte, version int32) error {
 	n, _, err := c.get(ctx, c.paths.topology())

@@ -3,6 +3,7 @@ package zookeeper_test
 import (
 	"errors"
 	"fmt"
+	"reflect"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -59,6 +60,35 @@ func TestBootstrapRefusesWhatDoesNotFit(t *testing.T) {
 	}
 	if _, err := p.Settings(t.Context()); !errors.Is(err, zookeeper.ErrNoCluster) {
 		t.Errorf("got %v after refused settings, want ErrNoCluster", err)
+	}
+}
+
+func TestSetPromotableMarksReplicasAlone(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, shared.Address())
+	p := w.start()
+	w.bootstrap(p)
+	topo, version, err := p.Topology(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	topo.Shards[0].Databases = []cluster.Database{{ID: "a", Address: "h:1", Role: cluster.Primary}, {ID: "b", Address: "h:2", Role: cluster.Replica}}
+	if err := p.SetTopology(t.Context(), topo, version); err != nil {
+		t.Fatal(err)
+	}
+	for _, promotable := range []bool{false, false, true} {
+		if err := p.SetPromotable(t.Context(), "b", promotable); err != nil {
+			t.Fatal(err)
+		}
+		topo.Shards[0].Databases[1].Unpromotable = !promotable
+		if got, _, err := p.Topology(t.Context()); err != nil || !reflect.DeepEqual(got, topo) {
+			t.Errorf("got %+v, %v; want %+v", got, err, topo)
+		}
+	}
+	for _, id := range []string{"a", "c"} {
+		if err := p.SetPromotable(t.Context(), id, false); !errors.Is(err, cluster.ErrTopology) {
+			t.Errorf("got %v for %s, want ErrTopology", err, id)
+		}
 	}
 }
 

@@ -99,6 +99,11 @@ func initCluster(ctx context.Context, out io.Writer, cfg *config.Effective, zk *
 	if err != nil {
 		return err
 	}
+	for _, shard := range found.Shards { // what is learnt while the cluster runs is no difference
+		for i := range shard.Databases {
+			shard.Databases[i].Unpromotable = false
+		}
+	}
 	if !reflect.DeepEqual(found, topology) {
 		return fmt.Errorf("the cluster %s exists with another topology: quipu cluster show prints it", settings.ClusterID)
 	}
@@ -170,7 +175,11 @@ func printSnapshot(out io.Writer, s *cluster.Snapshot) error {
 	for _, shard := range s.Topology.Shards {
 		owned := ranges(s.Topology.PartitionsOf(shard.ID))
 		for _, d := range shard.Databases {
-			databases = append(databases, []string{shard.ID, owned, d.ID, string(d.Role), d.Address, d.Zone})
+			role := string(d.Role)
+			if d.Unpromotable {
+				role += " (unpromotable)"
+			}
+			databases = append(databases, []string{shard.ID, owned, d.ID, role, d.Address, d.Zone})
 		}
 	}
 	members := [][]string{{"ROLE", "MEMBER", "ADDRESS", "SHARD", "ZONE"}}

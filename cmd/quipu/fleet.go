@@ -13,6 +13,7 @@ import (
 
 	"github.com/quipudb/quipu/cluster"
 	"github.com/quipudb/quipu/config"
+	"github.com/quipudb/quipu/eventlog/remote"
 	"github.com/quipudb/quipu/migrations"
 	"github.com/quipudb/quipu/mysql"
 	"github.com/quipudb/quipu/wire"
@@ -179,6 +180,11 @@ func withCluster(c *cobra.Command, cfg *config.Effective, work func(context.Cont
 		}
 		return work(ctx, in)
 	})
+}
+
+// eventLog is the event log, through ingest.
+func (in *connected) eventLog() *remote.Log {
+	return remote.New(remote.Config{URLs: func() []string { return urlsOf(in.snapshot, cluster.RoleIngest) }, Client: in.calls})
 }
 
 // withProxies connects a command with ZooKeeper and with the cluster proxies.

@@ -83,12 +83,35 @@ func (h *host) ingestConfig(log ingest.Log, fingerprinter event.Fingerprinter) i
 	return ingest.Config{
 		Log:         log,
 		Registry:    &confirmedLog{registry: h.zk, file: filepath.Join(h.cfg.Cluster.DataDir, "counted-log"), clusterID: h.directory.Snapshot().Settings.ClusterID, log: h.log},
-		Checkpoints: checkpoints{proxies}, Types: h.directory.EventTypes, Fingerprinter: fingerprinter,
+		Checkpoints: checkpoints{proxies}, Replicas: replicas{h}, Types: h.directory.EventTypes, Fingerprinter: fingerprinter,
 		MaxBody: int64(cfg.MaxBody), MaxEvents: cfg.MaxEvents, MaxInFlight: int64(cfg.MaxInFlight), AcceptAhead: cfg.AcceptAhead,
 		CommitDelay: cfg.CommitDelay, CommitBytes: int(cfg.CommitSize), Window: h.cfg.Cluster.Window, WindowMaxIDs: cfg.WindowMaxIDs,
-		IdempotencyMax: cfg.IdempotencyMax, Retention: retention, TrimInterval: cfg.TrimInterval, AppendTimeout: cfg.AppendTimeout,
+		IdempotencyMax: cfg.IdempotencyMax, Retention: retention, TrimInterval: cfg.TrimInterval, Hold: archivesRaw(h.cfg), AppendTimeout: cfg.AppendTimeout,
 		Drain: h.cfg.HTTP.Drain, Logger: h.log, Registerer: h.registry,
 	}
+}
+
+// replicas are those of the topology.
+type replicas struct{ host *host }
+
+// Promotable is part of ingest's Replicas.
+func (r replicas) Promotable() map[string]bool {
+	out := map[string]bool{}
+	if s := r.host.directory.Snapshot(); s != nil {
+		for _, shard := range s.Topology.Shards {
+			for _, d := range shard.Databases {
+				if d.Role == cluster.Replica {
+					out[d.ID] = !d.Unpromotable
+				}
+			}
+		}
+	}
+	return out
+}
+
+// SetPromotable is part of ingest's Replicas.
+func (r replicas) SetPromotable(ctx context.Context, database string, promotable bool) error {
+	return r.host.zk.SetPromotable(ctx, database, promotable)
 }
 
 // checkpoints asks the cluster proxies in the form that ingest wants.

@@ -8,6 +8,7 @@ import (
 	"github.com/quipudb/quipu/cluster"
 	"github.com/quipudb/quipu/config"
 	"github.com/quipudb/quipu/reader"
+	"github.com/quipudb/quipu/reader/cold"
 	"github.com/quipudb/quipu/wire/proxyclient"
 )
 
@@ -17,10 +18,11 @@ func newReaderCommand(s *settings) *cobra.Command {
 		Short: "Run the query service: answers counts over HTTP",
 		Long: `Runs the role that answers: the HTTP count API (GET /v1/stats, /v1/top, /v1/keys, POST
 /v1/stats:batch), its OpenAPI document (/openapi.json) and a small console page. Every
-answer says up to which instant it counts, and what is missing, if anything is. Any number
-of them may run; it holds no state.
+answer says up to which instant it counts, and what is missing, if anything is. Detail that
+has left the shards is read from cold storage, where there is one (archive.url). Any number
+of them may run; it holds no state but caches.
 
-Settings: the section reader.`,
+Settings: the section reader, and archive.url.`,
 		Example: `  quipu reader --config /etc/quipu/quipu.yaml
   quipu reader --listen 127.0.0.1:8081 --data-dir /tmp/reader`,
 		Args: noArguments,
@@ -35,22 +37,58 @@ Settings: the section reader.`,
 // buildReader wires the query service.
 //
 //	directory.EventTypes ──► reader ──► proxy client ──HTTP──► cluster proxies (directory: which live)
-//	HTTP server ────────────────┘
+//	HTTP server ────────────────┘  └──► cold storage ──► objects (a folder or a bucket)
 func buildReader(_ context.Context, h *host) (duty, error) {
 	cfg := h.cfg.Reader
+	storage, closeObjects, err := newColdStorage(h)
+	if err != nil {
+		return duty{}, err
+	}
 	proxies := proxyclient.New(proxyclient.Config{
 		URLs: h.urls(cluster.RoleClusterProxy), Client: h.calls, Timeout: cfg.Timeout, Registerer: h.registry,
 	})
 	r, err := reader.New(reader.Config{
-		Proxy: proxies, EventTypes: h.directory.EventTypes, Registry: h.registry, Logger: h.log,
+		Proxy: proxies, EventTypes: h.directory.EventTypes, Cold: storage, Partition: h.partitionOf, Registry: h.registry, Logger: h.log,
 		Limits: reader.Limits{
 			Timeout: cfg.Timeout, MaxWait: cfg.MaxWait, Questions: cfg.Questions, Waits: cfg.Waits, SeriesPoints: cfg.SeriesPoints,
 			BatchPoints: cfg.BatchPoints, BatchQueries: cfg.BatchQueries, BatchBytes: int64(cfg.BatchBytes),
+			Cold: cfg.ColdQuestions, ColdTimeout: cfg.ColdTimeout, ColdMaxBytes: int64(cfg.ColdMaxBytes),
 		},
 	})
 	if err != nil {
 		return duty{}, err
 	}
 	r.Register(h.server.Echo(), h.verifier)
-	return duty{run: r.Run, ready: r.Ready, endsWaits: true}, nil
+	return duty{run: r.Run, ready: r.Ready, endsWaits: true, close: closeObjects}, nil
+}
+
+// newColdStorage returns cold storage, and what ends its use; nothing where none is configured.
+func newColdStorage(h *host) (reader.Cold, func() error, error) {
+	cfg := h.cfg.Reader
+	if h.cfg.Archive.URL == "" {
+		return nil, nil, nil
+	}
+	objects, err := cold.NewObjects(cold.ObjectsConfig{
+		URL: h.cfg.Archive.URL, Timeout: cfg.ColdTimeout, FooterBytes: int64(cfg.FooterCacheBytes),
+		CacheDir: h.inDataDir(cfg.ColdCacheDir), CacheBytes: int64(cfg.ColdCacheBytes), Registerer: h.registry, Logger: h.log,
+	})
+	if err != nil {
+		return nil, nil, err
+	}
+	storage, err := cold.New(cold.Config{
+		Files: objects, Parallel: cfg.ColdParallel, CacheBytes: int64(cfg.SegmentCacheBytes), Registerer: h.registry, Logger: h.log,
+	})
+	if err != nil {
+		return nil, nil, err
+	}
+	return storage, objects.Close, nil
+}
+
+// partitionOf tells which partition counts a key, once the cluster is known.
+func (h *host) partitionOf(eventType, key string) (int, bool) {
+	snapshot := h.directory.Snapshot()
+	if snapshot == nil {
+		return 0, false
+	}
+	return snapshot.PartitionOf(eventType, key), true
 }

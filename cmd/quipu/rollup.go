@@ -48,17 +48,26 @@ Settings: the section rollup.`,
 // buildRollup wires the compactor.
 //
 //	ZooKeeper client ──► lock of a shard ──► roller ──HTTP──► shard proxies (directory: which live)
+//	                     lock of a partition ──► archiver of raw events ──HTTP──► ingest, and cold storage
 //	HTTP server: probes and metrics only
-func buildRollup(_ context.Context, h *host) (duty, error) {
+func buildRollup(ctx context.Context, h *host) (duty, error) {
 	cfg := h.cfg.Rollup
 	r, err := rollup.New(rollup.Config{
 		Owner: newOwner(h.member.ID), Snapshot: h.directory.Snapshot, Client: h.calls, Lock: h.zk.Lock,
-		Delay: cfg.Delay, Interval: cfg.Interval, ChunkRows: cfg.ChunkRows, Pause: cfg.Pause, Logger: h.log, Registerer: h.registry,
+		Delay: cfg.Delay, Interval: cfg.Interval, ChunkRows: cfg.ChunkRows, Pause: cfg.Pause, Ranked: cfg.Ranked, Logger: h.log, Registerer: h.registry,
 	})
 	if err != nil {
 		return duty{}, err
 	}
-	return duty{run: r.Run}, nil
+	raw, closeRaw, err := newRoleRawArchiver(ctx, h)
+	if err != nil {
+		return duty{}, err
+	}
+	run := r.Run
+	if raw != nil {
+		run = runBoth(run, raw.Run)
+	}
+	return duty{run: run, close: closeRaw}, nil
 }
 
 // newOwner tells a process from its own past: an epoch may be given out twice, after a database fell back in time.
@@ -69,7 +78,7 @@ func withRoller(c *cobra.Command, cfg *config.Effective, work func(context.Conte
 	return withCluster(c, cfg, func(ctx context.Context, in *connected) error {
 		r, err := rollup.New(rollup.Config{
 			Owner: newOwner("command"), Snapshot: func() *cluster.Snapshot { return in.snapshot }, Client: in.calls, Lock: in.zk.Lock,
-			ChunkRows: cfg.Rollup.ChunkRows, Pause: cfg.Rollup.Pause, Logger: in.log, Registerer: prometheus.NewRegistry(),
+			ChunkRows: cfg.Rollup.ChunkRows, Pause: cfg.Rollup.Pause, Ranked: cfg.Rollup.Ranked, Logger: in.log, Registerer: prometheus.NewRegistry(),
 		})
 		if err != nil {
 			return err

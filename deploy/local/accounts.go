@@ -17,8 +17,8 @@ type Account string
 
 // Every account may do what its work needs and nothing else.
 const (
-	// AccountApply adds counts, makes and drops time partitions of the counts tables, and deletes what moved to cold storage or is
-	// released from what was brought back.
+	// AccountApply adds counts, makes and drops time partitions of the counts tables, and deletes what moved to cold storage, is
+	// released from what was brought back, or falls off a ranked list.
 	AccountApply Account = "quipu_apply"
 	// AccountRead answers queries.
 	AccountRead Account = "quipu_read"
@@ -30,6 +30,8 @@ const (
 	AccountMonitor Account = "quipu_monitor"
 	// AccountReplicate is how a replica reads its primary's binary log.
 	AccountReplicate Account = "quipu_replicate"
+	// AccountBackup is what mariadb-backup works as.
+	AccountBackup Account = "quipu_backup"
 )
 
 const (
@@ -45,9 +47,10 @@ func Accounts() []Account {
 	return slices.Sorted(maps.Keys(grants()))
 }
 
-// archiveTables are those of which AccountApply deletes rows.
-func archiveTables() []string {
+// shrinkingTables are those of which AccountApply deletes rows.
+func shrinkingTables() []string {
 	return []string{
+		"ranked_counts", "ranked_bounds", "ranked_grown",
 		"late_minute_counts", "late_hour_counts", "late_day_counts", "restored_minute_counts", "restored_hour_counts", "restored_day_counts",
 		"restored_ranges", "archive_manifest", "archive_intents",
 	}
@@ -61,7 +64,7 @@ func grants() map[Account][]string {
 		"ALTER, CREATE, DROP ON `quipu`.`hour_counts`",
 		"ALTER, CREATE, DROP ON `quipu`.`day_counts`",
 	}
-	for _, table := range archiveTables() {
+	for _, table := range shrinkingTables() {
 		apply = append(apply, "CREATE, DELETE ON `quipu`.`"+table+"`")
 	}
 	return map[Account][]string{
@@ -77,6 +80,10 @@ func grants() map[Account][]string {
 			"SELECT ON `quipu`.*",
 		},
 		AccountReplicate: {"REPLICATION SLAVE ON *.*"},
+		AccountBackup: {
+			"RELOAD, PROCESS, LOCK TABLES, BINLOG MONITOR, REPLICA MONITOR ON *.*",
+			"SELECT ON `quipu`.*",
+		},
 	}
 }
 

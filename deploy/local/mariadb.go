@@ -87,7 +87,7 @@ func (m *MariaDB) startLocked(ctx context.Context) error {
 		return ErrRunning
 	}
 	m.closeLocked()
-	server, err := findProgram("mariadbd")
+	server, err := FindProgram("mariadbd")
 	if err != nil {
 		return err
 	}

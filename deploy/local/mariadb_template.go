@@ -91,7 +91,7 @@ func cacheDir() (string, error) {
 
 // installDB runs mariadb-install-db into a folder that doesn't exist yet.
 func installDB(ctx context.Context, dataDir string) error {
-	program, err := findProgram("mariadb-install-db")
+	program, err := FindProgram("mariadb-install-db")
 	if err != nil {
 		return err
 	}

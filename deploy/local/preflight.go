@@ -14,7 +14,7 @@ var ErrDiskFull = errors.New("too little room on the disk")
 func CheckPrograms() error {
 	var errs []error
 	for _, name := range []string{"mariadbd", "mariadb-install-db"} {
-		_, err := findProgram(name)
+		_, err := FindProgram(name)
 		errs = append(errs, err)
 	}
 	_, java := findJava()

@@ -12,8 +12,8 @@ import (
 // ErrMissing says that a program that Quipu needs is not installed.
 var ErrMissing = errors.New("not installed: run `make deps`")
 
-// findProgram looks on the PATH and where Debian and others keep servers.
-func findProgram(name string) (string, error) {
+// FindProgram looks on the PATH and where Debian and others keep servers. Its error is ErrMissing.
+func FindProgram(name string) (string, error) {
 	if path, err := exec.LookPath(name); err == nil {
 		return path, nil
 	}
@@ -33,7 +33,7 @@ func findJava() (string, error) {
 			return path, nil
 		}
 	}
-	return findProgram("java")
+	return FindProgram("java")
 }
 
 // debianJars is where Debian's packages put ZooKeeper and what it needs, under

@@ -72,6 +72,7 @@ func (c *Cluster) commandSettings() settings {
 	s["log.level"] = "warn"
 	s.account("migrate", AccountMigrate, c.folder)
 	s.account("read", AccountRead, c.folder)
+	s.account("backup", AccountBackup, c.folder)
 	s["reader.listen"] = LoopbackAddress(c.ports["reader"])
 	s["ingest.listen"] = LoopbackAddress(c.ports["ingest"])
 	s["cluster_proxy.listen"] = LoopbackAddress(c.ports["cluster-proxy"])

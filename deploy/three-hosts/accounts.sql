@@ -13,6 +13,9 @@ GRANT SELECT, INSERT, UPDATE ON `quipu`.* TO 'quipu_apply'@'%';
 GRANT ALTER, CREATE, DROP ON `quipu`.`minute_counts` TO 'quipu_apply'@'%';
 GRANT ALTER, CREATE, DROP ON `quipu`.`hour_counts` TO 'quipu_apply'@'%';
 GRANT ALTER, CREATE, DROP ON `quipu`.`day_counts` TO 'quipu_apply'@'%';
+GRANT CREATE, DELETE ON `quipu`.`ranked_counts` TO 'quipu_apply'@'%';
+GRANT CREATE, DELETE ON `quipu`.`ranked_bounds` TO 'quipu_apply'@'%';
+GRANT CREATE, DELETE ON `quipu`.`ranked_grown` TO 'quipu_apply'@'%';
 GRANT CREATE, DELETE ON `quipu`.`late_minute_counts` TO 'quipu_apply'@'%';
 GRANT CREATE, DELETE ON `quipu`.`late_hour_counts` TO 'quipu_apply'@'%';
 GRANT CREATE, DELETE ON `quipu`.`late_day_counts` TO 'quipu_apply'@'%';
@@ -44,3 +47,8 @@ GRANT SELECT ON `quipu`.* TO 'quipu_monitor'@'%';
 -- How a replica reads its primary's binary log.
 CREATE OR REPLACE USER 'quipu_replicate'@'%' IDENTIFIED BY '@replicate@';
 GRANT REPLICATION SLAVE ON *.* TO 'quipu_replicate'@'%';
+
+-- What quipu backup create works as, with mariadb-backup, on the database's own host.
+CREATE OR REPLACE USER 'quipu_backup'@'%' IDENTIFIED BY '@backup@';
+GRANT RELOAD, PROCESS, LOCK TABLES, BINLOG MONITOR, REPLICA MONITOR ON *.* TO 'quipu_backup'@'%';
+GRANT SELECT ON `quipu`.* TO 'quipu_backup'@'%';
