@@ -5,12 +5,15 @@
 // If-None-Match; in a folder by a hard link, or where there are none by a look beforehand). An upload that fails leaves nothing to
 // read. When Upload returns nil the object is durable: in a folder, file and folders are flushed; a bucket promises it with its answer.
 //
+// What a killed upload leaves is invisible: in a folder a file in .uploads, removed after a day by the next Open; in a bucket parts of an upload, which a
+// lifecycle rule of the bucket should remove.
+//
 // Errors. ErrNotFound says that the store was asked and has no such object. ErrUnavailable says that the store could not be asked, or
 // refused: the network, a permission, an error of the server, a folder that is no longer mounted. An object is never called lost for
 // such a reason. ErrDamaged says that bytes are not what was written.
 //
 // Bounds. Every request has a deadline (Config.Timeout, and Config.UploadTimeout for a whole upload or download) besides the caller's; failed requests to S3
-// are tried three times, with backoff. Memory is bounded by Reader's blocks and by two parts of 8 MiB an upload.
+// are tried three times, with backoff. Memory is bounded by Reader's blocks, 8 more of them while it fetches, and by two parts of 8 MiB an upload.
 //
 // Concurrency. A Store may be used by any number of goroutines; a Reader too.
 //

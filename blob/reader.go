@@ -1,6 +1,7 @@
 package blob
 
 import (
+	"bytes"
 	"context"
 	"fmt"
 	"io"
@@ -100,7 +101,8 @@ func (r *Reader) blockLocked(index, last int64) ([]byte, error) {
 		r.evictLocked()
 		low := (i - index) * r.block
 		high := min(low+r.block, int64(len(data)))
-		r.kept[i] = &keptBlock{data: data[low:high:high], used: r.tick}
+		// A copy, so that a block that is kept keeps no others in memory.
+		r.kept[i] = &keptBlock{data: bytes.Clone(data[low:high]), used: r.tick}
 	}
 	return r.kept[index].data, nil
 }

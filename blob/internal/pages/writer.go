@@ -30,7 +30,7 @@ type Writer struct {
 
 	out     *bufio.Writer
 	seal    *sealed.Writer
-	parquet *parquet.Writer
+	parquet *parquet.GenericWriter[any]
 	columns []*parquet.ColumnWriter
 	names   []string
 	grouped int
@@ -40,7 +40,7 @@ type Writer struct {
 func NewWriter(w io.Writer, names []string, options ...parquet.WriterOption) *Writer {
 	p := &Writer{out: bufio.NewWriterSize(w, outputBuffer), names: names}
 	p.seal = sealed.NewWriter(p.out)
-	p.parquet = parquet.NewWriter(p.seal, append(options,
+	p.parquet = parquet.NewGenericWriter[any](p.seal, append(options,
 		parquet.CreatedBy("quipu", "1", ""),
 		parquet.Compression(&zstd.Codec{Level: zstd.SpeedFastest, Concurrency: 1}),
 		parquet.PageBufferSize(pageBytes),
