@@ -12,13 +12,16 @@ TEST      ?=
 ARGS      ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help deps build up test lint format bench bench-quick soak clean
+.PHONY: help deps test-deps build up test lint format bench bench-quick soak clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 deps: ## install MariaDB, Java and ZooKeeper if they are missing (asks first; YES=1 agrees)
 	@deploy/install.sh
+
+test-deps: ## install what deps does and what only tests need (asks first; YES=1 agrees)
+	@deploy/install.sh --tests
 
 build: ## build bin/quipu
 	$(GO) build -trimpath -ldflags '-X main.version=$(VERSION)' -o bin/quipu ./cmd/quipu
@@ -28,7 +31,7 @@ build: ## build bin/quipu
 up: deps build ## run a whole cluster on this machine, its data in ./data, until Ctrl-C
 	@exec bin/quipu up $(ARGS)
 
-test: deps build ## run all tests, on real servers
+test: test-deps build ## run all tests, on real servers
 	QUIPU_TEST_BINARY='$(CURDIR)/bin/quipu' $(GO) test -timeout 15m -p $(PARALLEL) $(TEST) ./...
 
 lint: ## check form and common mistakes
@@ -48,7 +51,7 @@ bench: deps build ## measure; at most 10 minutes, writes bench/results.json
 bench-quick: deps build ## measure roughly; at most a minute
 	$(GO) run ./bench -quick $(ARGS)
 
-soak: deps build ## kill everything over and over and count again; up to two hours
+soak: test-deps build ## kill everything over and over and count again; up to two hours
 	QUIPU_TEST_BINARY='$(CURDIR)/bin/quipu' $(GO) test -count=1 -timeout 120m -tags soak -v $(TEST) ./scenario/...
 
 clean: ## remove what was built; the cluster's ./data stays

@@ -236,6 +236,45 @@ func (u undescribed) Upload(ctx context.Context, name string, write func(io.Writ
 	return u.Store.Upload(ctx, name, write)
 }
 
+// TestBackupInS3 makes a backup of many parts in a bucket, and a data folder of it.
+func TestBackupInS3(t *testing.T) {
+	t.Parallel()
+	server, db := testkit.S3(t), testkit.MariaDB(t)
+	access, secret := server.Credentials()
+	store, err := blob.Open(t.Context(), blob.Config{URL: server.URL(), AccessKey: access, SecretKey: secret})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = store.Close() })
+	execute(t, db, tables()...)
+	execute(t, db, "INSERT INTO quipu.counts SELECT seq, seq FROM quipu.seq_1_to_5000")
+	made, err := backup.Create(t.Context(), backup.CreateConfig{Store: store, Source: source(db), PartBytes: 100 << 10})
+	if err != nil {
+		t.Fatal(err)
+	}
+	found, err := backup.Find(t.Context(), store, "s1", made.Name)
+	if err != nil || len(found.Description.Parts) < 5 || len(found.Objects) != len(found.Description.Parts)+1 {
+		t.Fatalf("got %+v, %v", found, err)
+	}
+	if err := backup.Verify(t.Context(), store, found); err != nil {
+		t.Error(err)
+	}
+	restored, err := backup.Restore(t.Context(), backup.RestoreConfig{Store: store, Backup: found, Into: filepath.Join(t.TempDir(), "data"), Term: 4})
+	if err != nil || restored.Position != found.Description.Position {
+		t.Errorf("got %+v, %v", restored, err)
+	}
+	if _, err := backup.Restore(t.Context(), backup.RestoreConfig{Store: store, Backup: found, Into: filepath.Join(t.TempDir(), "data"), Term: 3}); err == nil {
+		t.Error("the term of the backup itself is accepted")
+	}
+	deleted, err := backup.Prune(t.Context(), store, "s1", 0, time.Now())
+	if diff := cmp.Diff([]string{made.Name}, deleted); diff != "" || err != nil {
+		t.Errorf("deleted (-want +got): %v\n%s", err, diff)
+	}
+	for object, err := range store.List(t.Context(), "backup/") {
+		t.Errorf("left: %+v, %v", object, err)
+	}
+}
+
 func TestReach(t *testing.T) {
 	hold := &wire.LogHold{Incarnation: "log", Partitions: []wire.LogHeldPartition{{First: 10, Next: 20}, {Partition: 1, First: 1, Next: 1}}}
 	for name, test := range map[string]struct {

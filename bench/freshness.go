@@ -34,7 +34,7 @@ func measureFreshness(ctx context.Context, b *bench) error {
 	}
 	f := freshness{
 		name: "freshness", rate: b.halfLoad(), keys: b.run + "-", seed: 2,
-		lead: either(b, 10*time.Second, 2*time.Second), length: either(b, 30*time.Second, 5*time.Second),
+		lead: either(b, 5*time.Second, 2*time.Second), length: either(b, 30*time.Second, 5*time.Second),
 	}
 	found, err := b.timeProbes(ctx, f)
 	if err != nil {
@@ -50,7 +50,7 @@ func measureFreshness(ctx context.Context, b *bench) error {
 
 // measureCold takes freshness_cold_p99_ms: the same from the very start of a load whose million keys no shard has seen.
 func measureCold(ctx context.Context, b *bench) error {
-	f := freshness{name: "freshness_cold", rate: b.halfLoad(), keys: b.run + "c-", seed: 3, length: either(b, 30*time.Second, 5*time.Second)}
+	f := freshness{name: "freshness_cold", rate: b.halfLoad(), keys: b.run + "c-", seed: 3, length: either(b, 20*time.Second, 3*time.Second)}
 	found, err := b.timeProbes(ctx, f)
 	if err != nil {
 		return err

@@ -2,6 +2,7 @@ package blob
 
 import (
 	"context"
+	"errors"
 	"net"
 	"net/http"
 	"time"
@@ -12,6 +13,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/config"
 	"github.com/aws/aws-sdk-go-v2/credentials"
 	"github.com/aws/aws-sdk-go-v2/service/s3"
+	"github.com/aws/smithy-go"
 	"gocloud.dev/blob"
 	"gocloud.dev/blob/s3blob"
 )
@@ -30,6 +32,8 @@ func openBucket(ctx context.Context, where address, cfg Config) (*blob.Bucket, e
 		WithTransportOptions(func(t *http.Transport) { t.MaxIdleConnsPerHost = 32 })
 	options := []func(*config.LoadOptions) error{
 		config.WithHTTPClient(client),
+		// What is in an object is checked by those who know: Check, and the seals of files.
+		config.WithResponseChecksumValidation(aws.ResponseChecksumValidationWhenRequired),
 		config.WithRetryer(func() aws.Retryer {
 			return retry.NewStandard(func(o *retry.StandardOptions) { o.MaxAttempts, o.MaxBackoff = attempts, maxBackoff })
 		}),
@@ -64,4 +68,10 @@ func openBucket(ctx context.Context, where address, cfg Config) (*blob.Bucket, e
 		bucket = blob.PrefixedBucket(bucket, where.prefix)
 	}
 	return bucket, nil
+}
+
+// beyondTheEnd says whether a server's error is that an object has no such range.
+func beyondTheEnd(err error) bool {
+	var answer smithy.APIError
+	return errors.As(err, &answer) && answer.ErrorCode() == "InvalidRange"
 }

@@ -52,6 +52,9 @@ func (s *Store) meaning(ctx context.Context, operation, name string, err error) 
 	case gcerrors.FailedPrecondition, gcerrors.AlreadyExists:
 		return fmt.Errorf("%s %s: %w", operation, name, ErrExists)
 	}
+	if beyondTheEnd(err) {
+		return fmt.Errorf("%s %s: %w: it is shorter than it was: %v", operation, name, ErrDamaged, err)
+	}
 	return fmt.Errorf("%s %s: %w: %v", operation, name, ErrUnavailable, err)
 }
 

@@ -8,6 +8,7 @@
 #   deploy/install.sh            say what is missing, ask, install it
 #   YES=1 deploy/install.sh      the same without the question (so does CI=true)
 #   deploy/install.sh --check    only say what is missing; exit 1 if anything is
+#   deploy/install.sh --tests    also what only the tests need: Node.js with npm, for DuckDB
 set -euo pipefail
 
 readonly LOCK=/run/lock/quipu-install.lock
@@ -52,6 +53,7 @@ missing() {
 	have_java || say java
 	have_zookeeper || say zookeeper
 	have make || say make
+	[ -z "$TESTS" ] || { have node && have npm; } || say node
 }
 
 # package COMPONENT prints the apt package that has it. The first name that apt
@@ -65,6 +67,14 @@ package() {
 	java) names=(default-jre-headless) ;;
 	zookeeper) names=(libzookeeper-java zookeeper) ;;
 	make) names=(make) ;;
+	node)
+		# Debian has npm in a package of its own, which brings Node.js along; others in Node.js's.
+		if LC_ALL=C apt-cache show --no-all-versions nodejs 2>/dev/null | grep -q '^Provides:.*\bnpm\b'; then
+			names=(nodejs)
+		else
+			names=(npm)
+		fi
+		;;
 	esac
 	local name policy
 	for name in "${names[@]}"; do
@@ -94,6 +104,7 @@ explain_by_hand() {
 		zookeeper) complain "  - Apache ZooKeeper 3.8 or newer: unpack apache-zookeeper-3.8.x-bin.tar.gz from
       https://zookeeper.apache.org/releases.html and set ZOOKEEPER_HOME to its folder" ;;
 		make) complain "  - make, by your system's package manager" ;;
+		node) complain "  - Node.js 18 or newer with npm, by your system's package manager" ;;
 		esac
 	done
 	complain "Then run this again."
@@ -231,7 +242,7 @@ main() {
 		fi
 		as_root=(sudo)
 	fi
-	"${as_root[@]}" flock --timeout 900 "$LOCK" "$BASH" "$SELF" --install-as-root "${components[@]}"
+	"${as_root[@]}" flock --timeout 900 "$LOCK" "$BASH" "$SELF" ${TESTS:+--tests} --install-as-root "${components[@]}"
 	mapfile -t components < <(missing)
 	if ((${#components[@]} > 0)); then
 		complain "Still missing after the installation: ${components[*]}"
@@ -242,6 +253,12 @@ main() {
 
 SELF=$(readlink -f "${BASH_SOURCE[0]}")
 readonly SELF
+TESTS=
+if [ "${1:-}" = --tests ]; then
+	TESTS=yes
+	shift
+fi
+readonly TESTS
 case ${1:-} in
 '' | --check) main "$@" ;;
 --install-as-root)
@@ -249,7 +266,7 @@ case ${1:-} in
 	install_as_root "$@"
 	;;
 *)
-	complain "usage: ${0##*/} [--check]"
+	complain "usage: ${0##*/} [--tests] [--check]"
 	exit 2
 	;;
 esac

@@ -90,15 +90,21 @@ func (i *Ingest) hold(ctx context.Context) (*wire.LogHold, error) {
 	return answer, nil
 }
 
-// holdBack lowers what could be trimmed to what is archived, and tells whether that is less.
-func (i *Ingest) holdBack(partition int, before uint64) (uint64, bool) {
+// archivedBefore lowers what could be trimmed to what is archived, if that is what the log waits for.
+func (i *Ingest) archivedBefore(partition int, before uint64) uint64 {
 	if !i.cfg.Hold {
-		return before, false
+		return before
 	}
-	limit := i.archived.get(partition)
-	waits := limit < before
-	i.metrics.waits(partition, waits)
-	return min(before, limit), waits
+	return min(before, i.archived.get(partition))
+}
+
+// holdBack is archivedBefore, noted; waits tells whether more could be trimmed if it was archived.
+func (i *Ingest) holdBack(partition int, before uint64) (limit uint64, waits bool) {
+	limit = i.archivedBefore(partition, before)
+	if i.cfg.Hold {
+		i.metrics.waits(partition, limit < before)
+	}
+	return limit, limit < before
 }
 
 // warnOfHold says ahead of time where it leads that trimming waits for the archive: a full log refuses events.

@@ -157,3 +157,38 @@ func TestRemoteTellsTheHold(t *testing.T) {
 		t.Errorf("got %v", err)
 	}
 }
+
+// TestReplicaIsNotGivenUpForTheArchive: a replica that lags a little holds nothing back that the archive does not.
+func TestReplicaIsNotGivenUpForTheArchive(t *testing.T) {
+	c, marks := &checkpoints{}, &replicas{promotable: map[string]bool{"s1-b": true}}
+	r := start(t, options{
+		log: embedded.Config{MaxBytes: 400 << 10, SegmentBytes: 8 << 10},
+		config: func(cfg *ingest.Config) {
+			cfg.Checkpoints, cfg.Replicas, cfg.TrimInterval, cfg.Retention, cfg.Hold = c, marks, time.Millisecond, -1, true
+		},
+	})
+	var counted wire.CheckpointsAnswer
+	for p := range testPartitions {
+		for database, from := range map[string]uint64{"s1-a": 1 << 40, "s1-b": 3} {
+			counted.Checkpoints = append(counted.Checkpoints, wire.Checkpoint{Partition: p, Database: database, WindowFrom: from, NextOffset: from, Incarnation: r.log.Incarnation()})
+		}
+	}
+	c.set(counted, nil)
+	key := strings.Repeat("k", 200)
+	body := strings.Repeat(view(key, "a")+"\n", 20)
+	eventually(t, func() bool { return r.post(body).Accepted == 0 })
+	c.rounds(t)
+	if !marks.Promotable()["s1-b"] {
+		t.Error("the replica is given up although nothing is archived")
+	}
+	partition := partitionOf("view", key)
+	bounds, err := r.log.Bounds(t.Context(), partition)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, a := r.tell(wire.LogArchived{Incarnation: r.log.Incarnation(), Partition: partition, Before: bounds.Next / 2}); a.status != http.StatusOK {
+		t.Fatalf("got %+v", a)
+	}
+	eventually(t, func() bool { return !marks.Promotable()["s1-b"] })
+	eventually(t, func() bool { return r.post(body).Accepted == 20 })
+}

@@ -41,7 +41,9 @@ func (i *Ingest) readLog(c echo.Context) error {
 		}
 		return logProblem(err)
 	}
-	return c.Blob(http.StatusOK, eventlog.ChunkType, eventlog.AppendChunk(make([]byte, 0, eventlog.ChunkBytes(&chunk)), &chunk))
+	body := eventlog.AppendChunk(make([]byte, 0, eventlog.ChunkBytes(&chunk)), &chunk)
+	c.Response().Header().Set(echo.HeaderContentLength, strconv.Itoa(len(body))) // so that readers take as much memory as they need
+	return c.Blob(http.StatusOK, eventlog.ChunkType, body)
 }
 
 // seekLog serves wire.PathLogSeek.

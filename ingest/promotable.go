@@ -19,15 +19,21 @@ type Replicas interface {
 // A log that is fuller than this, in percent, though all was trimmed that could be, is no longer kept for replicas that lag or are away.
 const crowdedPercent = 90
 
-// withoutUnpromotable leaves out what the log is no longer kept for, and keeps it again for replicas that have caught up with what it holds. It
-// returns the replicas that the log is kept for.
+// crowded tells whether the log is so full that it is not kept for replicas.
+func (i *Ingest) crowded() bool {
+	used, limit := i.cfg.Log.Bytes()
+	return used > limit/100*crowdedPercent
+}
+
+// withoutUnpromotable leaves out what the log is no longer kept for, and keeps it again for replicas that have caught up with what it holds, once
+// there is room: before, the log still has what it is about to drop. It returns the replicas that the log is kept for.
 func (i *Ingest) withoutUnpromotable(ctx context.Context, answer *wire.CheckpointsAnswer) (promotable []string, err error) {
 	if i.cfg.Replicas == nil {
 		return nil, nil
 	}
 	given := map[string]bool{}
 	for id, may := range i.cfg.Replicas.Promotable() {
-		if !may && !slices.Contains(answer.Missing, id) && i.reaches(ctx, id, answer.Checkpoints) {
+		if !may && !i.crowded() && !slices.Contains(answer.Missing, id) && i.reaches(ctx, id, answer.Checkpoints) {
 			if err := i.cfg.Replicas.SetPromotable(ctx, id, true); err != nil {
 				return nil, fmt.Errorf("keep the log for %s again: %w", id, err)
 			}
@@ -59,12 +65,12 @@ func (i *Ingest) reaches(ctx context.Context, database string, checkpoints []wir
 	return known
 }
 
-// heldBackBy lists the replicas without which more could be trimmed.
+// heldBackBy lists the replicas without which more could be trimmed. What the archive of raw events holds, they don't.
 func (i *Ingest) heldBackBy(promotable []string, checkpoints []wire.Checkpoint, needed []uint64) (behind []string) {
 	for _, id := range promotable {
 		others := slices.DeleteFunc(slices.Clone(checkpoints), func(c wire.Checkpoint) bool { return c.Database == id })
 		for partition, from := range neededFrom(others, i.cfg.Log.Incarnation(), len(i.lanes)) {
-			if from > needed[partition] {
+			if i.archivedBefore(partition, from) > needed[partition] {
 				behind = append(behind, id)
 				break
 			}
@@ -75,7 +81,7 @@ func (i *Ingest) heldBackBy(promotable []string, checkpoints []wire.Checkpoint, 
 
 // giveUp ends keeping a crowded log for replicas that hold it back. They stay replicas, and are read; what they lack they get from their primary.
 func (i *Ingest) giveUp(ctx context.Context, promotable, databases []string) error {
-	if used, limit := i.cfg.Log.Bytes(); i.cfg.Replicas == nil || used <= limit/100*crowdedPercent {
+	if i.cfg.Replicas == nil || !i.crowded() {
 		return nil
 	}
 	for _, id := range databases {

@@ -292,3 +292,89 @@ func TestTwoRolesTakeTurns(t *testing.T) {
 		t.Errorf("the shard was claimed %d times, want once: who waited for the lock has nothing to do", got)
 	}
 }
+
+// archiver has some pieces of work, and looks at the roll-up before each.
+type archiver struct {
+	t      *testing.T
+	shard  *shard
+	pieces int
+	fails  error
+	done   int
+}
+
+func (a *archiver) Due(_ context.Context, shard string) bool {
+	if shard != "s1" {
+		a.t.Errorf("got shard %s", shard)
+	}
+	a.shard.mu.Lock()
+	defer a.shard.mu.Unlock()
+	return a.pieces > 0
+}
+
+func (a *archiver) Step(_ context.Context, _ string, leader wire.Leader) (bool, error) {
+	a.shard.mu.Lock()
+	defer a.shard.mu.Unlock()
+	if err := a.shard.reached(); err != nil {
+		a.t.Errorf("a piece of the archive's work comes before the roll-up is done: %v", err)
+	}
+	if leader.Epoch != a.shard.epoch || leader.Owner != a.shard.owner {
+		a.t.Errorf("got %+v, want who leads", leader)
+	}
+	if a.fails != nil {
+		err := a.fails
+		a.fails = nil
+		return false, err
+	}
+	if a.pieces == 0 {
+		return false, nil
+	}
+	a.pieces--
+	a.done++
+	// An hour ends meanwhile that must not wait for the next pieces.
+	a.shard.hour -= 60
+	return true, nil
+}
+
+// The archive works under the same lead, a piece at a time, after all that is to be rolled up; its failure is not the roll-up's.
+func TestArchiveTakesTurnsWithTheRollUp(t *testing.T) {
+	a := &archiver{t: t, pieces: 3, fails: errors.New("cold storage is away")}
+	r := newRig(t, func(c *rollup.Config) { c.Archive = a })
+	a.shard = r.shard
+	r.runUntil(t, func() error {
+		if a.done < 3 {
+			return fmt.Errorf("%d pieces are done", a.done)
+		}
+		return r.shard.reached()
+	})
+	families, err := r.registry.Gather()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, family := range families {
+		if family.GetName() == "quipu_rollup_errors_total" {
+			t.Errorf("the archive's failure counts as the roll-up's: %v", family)
+		}
+	}
+	a.pieces, a.fails = 1, errors.New("cold storage is away")
+	if err := r.roller.RunOnce(t.Context(), "s1", now.Add(-40*time.Minute)); !errors.Is(err, rollup.ErrArchive) {
+		t.Errorf("got %v, want %v", err, rollup.ErrArchive)
+	}
+}
+
+// Lead gives the lock and a new epoch, and takes them back.
+func TestLead(t *testing.T) {
+	r := newRig(t, nil)
+	for range 2 {
+		if err := r.roller.Lead(t.Context(), "s1", func(_ context.Context, leader wire.Leader) error {
+			if leader.Epoch != r.shard.epoch || leader.Owner != "r1" {
+				t.Errorf("got %+v, want epoch %d", leader, r.shard.epoch)
+			}
+			return nil
+		}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if r.shard.epoch != 2 {
+		t.Errorf("got epoch %d, want 2", r.shard.epoch)
+	}
+}

@@ -58,3 +58,39 @@ func TestLostShardIsRestored(t *testing.T) {
 		t.Error("the shard holds nothing")
 	}
 }
+
+// TestShardIsRestoredWhileNothingRuns restores a shard of a cluster that is down, as after the loss of a disk: nobody can be asked whether the log
+// reaches back, and what came after the backup, acknowledged and not counted yet in part, is counted once the cluster is up again.
+func TestShardIsRestoredWhileNothingRuns(t *testing.T) {
+	t.Parallel()
+	seed := drawSeed(t)
+	r := newRig(t, func(c *local.ClusterConfig) { c.Shards, c.Replicas = 1, 1 })
+	cold := "archive.url=" + filepath.Join(t.TempDir(), "cold")
+	d := r.Description()
+	s := startStream(t, d.URLs["ingest"], seed, 2)
+	s.awaitFlow(t)
+	awaitCounted(t, d.URLs["reader"])
+	r.quipu(t, "backup", "create", "--shard", "s1", "--database", "s1-a", "--set", cold)
+	s.awaitFlow(t)
+	awaitCounted(t, d.URLs["reader"])
+	must(t, r.Process("writer").Kill())
+	s.awaitFlow(t)
+	s.stop(t)
+	ctx, cancel := context.WithTimeout(t.Context(), 2*startPatience)
+	defer cancel()
+	must(t, r.Stop(ctx))
+	restore := []string{"backup", "restore", "--shard", "s1", "--force", "--set", cold}
+	for _, id := range []string{"s1-a", "s1-b"} {
+		data := filepath.Join(r.dir, "databases", id, "data")
+		must(t, os.RemoveAll(data))
+		restore = append(restore, "--into", data)
+	}
+	r.quipu(t, restore...)
+	must(t, r.Start(ctx))
+	s.ledger.verify(t, r.Description())
+	var replicas int
+	must(t, r.Database("s1-b").Root().QueryRowContext(ctx, "SELECT COUNT(*) FROM quipu.minute_counts").Scan(&replicas))
+	if replicas == 0 {
+		t.Error("the replica holds nothing")
+	}
+}

@@ -3,6 +3,7 @@ package shardproxy
 import (
 	"context"
 	"errors"
+	"fmt"
 	"net/http"
 	"slices"
 	"sync"
@@ -68,7 +69,7 @@ func (p *Proxy) readingFrozen(ctx context.Context, late bool, read func(context.
 	if all == nil {
 		return errNotProbed
 	}
-	err := all.whyNone()
+	err, primaryTold := all.whyNone(), false
 	for _, c := range p.candidates(all) {
 		if late && c.database != all.primary {
 			continue
@@ -82,6 +83,10 @@ func (p *Proxy) readingFrozen(ctx context.Context, late bool, read func(context.
 			c.probeSoon()
 			p.metrics.fallbacks.WithLabelValues(c.ID).Inc()
 		}
+		primaryTold = primaryTold || behind && c.database == all.primary
+	}
+	if errors.Is(err, mysql.ErrNotFrozen) && !primaryTold { // only the primary knows: a replica may just lag
+		return fmt.Errorf("%w: no database that has the rows frozen can be read: %v", mysql.ErrUnavailable, err)
 	}
 	return err
 }

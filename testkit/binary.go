@@ -40,32 +40,38 @@ func BuildBinary() (string, error) {
 	return builtBinary()
 }
 
-// buildBinary builds into the source's bin folder. Several test processes may do
-// so at once: each puts a finished program in place in one step, and what already
-// runs keeps its own file.
 func buildBinary() (string, error) {
 	root, err := moduleRoot()
 	if err != nil {
 		return "", err
 	}
+	return buildProgram(root, "quipu-test", func(built string) *exec.Cmd {
+		build := exec.Command("go", "build", "-o", built, "./cmd/quipu")
+		build.Dir = root
+		return build
+	})
+}
+
+// buildProgram builds a program into the source's bin folder. Several test processes may do
+// so at once: each puts a finished program in place in one step, and what already
+// runs keeps its own file.
+func buildProgram(root, name string, command func(built string) *exec.Cmd) (string, error) {
 	bin := filepath.Join(root, "bin")
 	if err := os.MkdirAll(bin, 0o755); err != nil {
-		return "", fmt.Errorf("build quipu: %w", err)
+		return "", fmt.Errorf("build %s: %w", name, err)
 	}
 	scratch, err := os.MkdirTemp(bin, ".build-")
 	if err != nil {
-		return "", fmt.Errorf("build quipu: %w", err)
+		return "", fmt.Errorf("build %s: %w", name, err)
 	}
 	defer os.RemoveAll(scratch)
-	built := filepath.Join(scratch, "quipu")
-	build := exec.Command("go", "build", "-o", built, "./cmd/quipu")
-	build.Dir = root
-	if out, err := build.CombinedOutput(); err != nil {
-		return "", fmt.Errorf("build quipu: %w\n%s", err, out)
+	built := filepath.Join(scratch, name)
+	if out, err := command(built).CombinedOutput(); err != nil {
+		return "", fmt.Errorf("build %s: %w\n%s", name, err, out)
 	}
-	path := filepath.Join(bin, "quipu-test")
+	path := filepath.Join(bin, name)
 	if err := os.Rename(built, path); err != nil {
-		return "", fmt.Errorf("build quipu: %w", err)
+		return "", fmt.Errorf("build %s: %w", name, err)
 	}
 	return path, nil
 }

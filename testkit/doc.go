@@ -1,5 +1,6 @@
 // Package testkit gives tests the real servers that Quipu needs, each private and
-// fresh: MariaDB with Quipu's accounts, a replicated pair of them, ZooKeeper, and
+// fresh: MariaDB with Quipu's accounts, a replicated pair of them, ZooKeeper, an
+// S3-compatible object store, and
 // the quipu program itself.
 //
 // The functions that take a testing.TB stop and remove what they started when the

@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"fmt"
 	"hash/crc32"
+	"slices"
 
 	"github.com/quipudb/quipu/event"
 )
@@ -28,7 +29,7 @@ var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 // EncodeApply appends the binary form of r to dst.
 func EncodeApply(dst []byte, r *ApplyRequest) []byte {
 	start := len(dst)
-	dst = append(dst, applyMagic...)
+	dst = append(slices.Grow(dst, likelyBytes(r)), applyMagic...)
 	for _, v := range []uint64{uint64(r.Partition), r.Epoch, r.Expected, r.Next, r.WindowFrom} {
 		dst = binary.AppendUvarint(dst, v)
 	}
@@ -37,6 +38,15 @@ func EncodeApply(dst []byte, r *ApplyRequest) []byte {
 	dst = binary.AppendUvarint(dst, uint64(r.Checksum))
 	dst = appendRows(dst, r.Rows)
 	return binary.LittleEndian.AppendUint32(dst, crc32.Checksum(dst[start:], castagnoli))
+}
+
+// likelyBytes is about what a request takes.
+func likelyBytes(r *ApplyRequest) int {
+	n := 128 + len(r.Incarnation)
+	for i := range r.Rows {
+		n += 32 + len(r.Rows[i].Key)
+	}
+	return n
 }
 
 type typedKey struct {

@@ -85,3 +85,33 @@ func FuzzArchiveRowsDecode(f *testing.F) {
 		}
 	})
 }
+
+func BenchmarkArchiveRows(b *testing.B) {
+	rows := &wire.ArchiveRows{}
+	for i := range 100_000 {
+		row := archiveRow(i%8, fmt.Sprint("video-", i/10), "view", 29_000_000+int64(i%1440), int64(i))
+		if i%2 == 0 {
+			row.AddEvent(1, int64(i), true)
+		}
+		rows.Rows = append(rows.Rows, row)
+	}
+	data := wire.EncodeArchiveRows(nil, rows)
+	per := func(b *testing.B) {
+		b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N)/float64(len(rows.Rows)), "ns/row")
+		b.ReportMetric(float64(len(data))/float64(len(rows.Rows)), "bytes/row")
+	}
+	b.Run("encode", func(b *testing.B) {
+		for b.Loop() {
+			data = wire.EncodeArchiveRows(data[:0], rows)
+		}
+		per(b)
+	})
+	b.Run("decode", func(b *testing.B) {
+		for b.Loop() {
+			if _, err := wire.DecodeArchiveRows(data); err != nil {
+				b.Fatal(err)
+			}
+		}
+		per(b)
+	})
+}

@@ -49,7 +49,7 @@ func (c *cells) add(b *event.Batch, numbers []uint32, names []name, duplicate []
 	var keys [touchAhead]uint64
 	for start := 0; start < b.Len(); start += touchAhead {
 		end := min(start+touchAhead, b.Len())
-		for 3*(c.count+end-start) > 2*len(c.slots) {
+		for 5*(c.count+end-start) > 4*len(c.slots) { // so that the usual bound, 50,000, fits in 65,536
 			c.grow()
 		}
 		n := c.gather(keys[:0:touchAhead], b, numbers, duplicate, start, end)

@@ -59,7 +59,7 @@ type Flush struct {
 	Interval    time.Duration // between two flushes of a partition while the shards keep up; 1 s
 	MaxInterval time.Duration // the longest that load lengthens it to; 15 s
 	MaxRows     int           // rows of a partition that make a flush due at once; 50,000
-	PerShard    int           // flushes of one shard under way at once; 3
+	PerShard    int           // flushes of one shard under way at once; 2
 	Timeout     time.Duration // one attempt; 15 s
 	Drain       time.Duration // the last flush at a shutdown or before a release; 10 s
 }
@@ -93,7 +93,7 @@ func (c *Config) complete() error {
 	setDefault(&c.Flush.Interval, time.Second)
 	setDefault(&c.Flush.MaxInterval, 15*time.Second)
 	setDefault(&c.Flush.MaxRows, 50_000)
-	setDefault(&c.Flush.PerShard, 3)
+	setDefault(&c.Flush.PerShard, 2)
 	setDefault(&c.Flush.Timeout, 15*time.Second)
 	setDefault(&c.Flush.Drain, 10*time.Second)
 	setDefault(&c.Read.MaxBytes, 1<<20)

@@ -59,20 +59,30 @@ func (p *pass) turn() error {
 			return nil
 		}
 	}
-	if (p.full() || p.dueIn() <= 0) && p.dirty() {
+	if !p.dirty() || p.slot == nil && !p.full() && p.dueIn() > 0 {
+		return nil
+	}
+	if p.slot == nil {
+		p.slot = p.flusher.askSlot()
+	}
+	// What is read until the slot is had goes with this flush, instead of waiting frozen.
+	if p.slot.isHad() {
 		p.depart()
 	}
 	return nil
 }
+
+// waiting tells whether a flush that is due waits for its slot.
+func (p *pass) waiting() bool { return p.flight == nil && p.slot != nil }
 
 // dirty tells whether a flush would change the checkpoint.
 func (p *pass) dirty() bool {
 	return p.next > p.committed.NextOffset || p.asOf > p.committed.AsOf
 }
 
-// depart freezes what is counted and sends it. Without rows that is a heartbeat.
+// depart freezes what is counted and sends it, with the slot that was asked for if there is one. Without rows that is a heartbeat.
 func (p *pass) depart() {
-	p.rows = p.cells.take(p.rows[:0])
+	rows := p.cells.take(p.buffers.take())
 	if len(p.names.names) > keptNames*p.flush.MaxRows {
 		p.names = newDictionary(p.partition, p.partitions)
 	}
@@ -81,7 +91,7 @@ func (p *pass) depart() {
 	f := &flight{
 		request: &wire.ApplyRequest{
 			Partition: p.partition, Epoch: p.epoch, Expected: p.committed.NextOffset, Next: p.next, WindowFrom: p.marks.from(oldest, p.next),
-			AsOf: p.asOf, Incarnation: p.incarnation, Checksum: p.checksum, Rows: p.rows,
+			AsOf: p.asOf, Incarnation: p.incarnation, Checksum: p.checksum, Rows: rows,
 		},
 		started: time.Now(), oldest: p.oldest, events: p.pending, done: make(chan error, 1),
 	}
@@ -89,8 +99,10 @@ func (p *pass) depart() {
 	if f.oldest > 0 {
 		p.metrics.flushWait.Observe(sinceMs(f.oldest))
 	}
+	slot := p.slot
+	p.slot = nil
 	go func() {
-		attempt, err := p.flusher.apply(p.hard, f.request)
+		attempt, err := p.flusher.apply(p.hard, slot, f.request)
 		f.took, f.attempt = time.Since(f.started), attempt
 		f.done <- err
 	}()
@@ -115,6 +127,7 @@ func (p *pass) landed(err error) error {
 		return err
 	}
 	r := f.request
+	defer p.buffers.giveBack(r.Rows)
 	p.committed.NextOffset, p.committed.AsOf, p.committed.WindowFrom = r.Next, r.AsOf, r.WindowFrom
 	p.committed.Incarnation, p.committed.Checksum = r.Incarnation, r.Checksum
 	p.observe(f)

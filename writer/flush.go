@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"sync"
 	"time"
 
 	"github.com/quipudb/quipu/wire"
@@ -56,16 +55,18 @@ type flusher struct {
 	metrics *partitionMetrics
 }
 
-// apply tries until the request is committed (nil), is found to be out of place (*rewoundError, *fencedError,
-// *unapplicableError) or too large for an attempt's time (*slowError), or the context ends. It returns how long the last attempt took. Attempts are identical: one that was committed without our hearing of it makes the
+// apply tries until the request is committed (nil), is found to be out of place (*rewoundError, *fencedError, *unapplicableError) or too
+// large for an attempt's time (*slowError), or the context ends. It returns how long the last attempt took. The first one uses the slot that
+// is given, nil if there is none yet. Attempts are identical: one that was committed without our hearing of it makes the
 // next one find the checkpoint at its own end, which is success (INV-4).
-func (f *flusher) apply(ctx context.Context, r *wire.ApplyRequest) (time.Duration, error) {
+func (f *flusher) apply(ctx context.Context, s *slot, r *wire.ApplyRequest) (time.Duration, error) {
 	pause, late := newBackoff(), 0
 	for {
-		took, err := f.attempt(ctx, r)
+		took, err := f.attempt(ctx, s, r)
 		if err == nil {
 			return took, nil
 		}
+		s = nil
 		if verdict, final := judge(r, err); final {
 			return took, verdict
 		}
@@ -86,20 +87,23 @@ func (f *flusher) apply(ctx context.Context, r *wire.ApplyRequest) (time.Duratio
 	}
 }
 
-func (f *flusher) attempt(ctx context.Context, r *wire.ApplyRequest) (time.Duration, error) {
-	waiting := time.Now()
-	release, err := f.slots.acquire(ctx, f.shard())
-	if err != nil {
+func (f *flusher) attempt(ctx context.Context, s *slot, r *wire.ApplyRequest) (time.Duration, error) {
+	if s == nil {
+		s = f.askSlot()
+	}
+	if err := s.await(ctx); err != nil {
 		return 0, err
 	}
-	f.metrics.slotSeconds.Observe(time.Since(waiting).Seconds())
-	defer release()
+	defer s.giveBack()
+	f.metrics.slotSeconds.Observe(time.Since(s.asked).Seconds())
 	ctx, cancel := context.WithTimeout(ctx, f.timeout)
 	defer cancel()
 	began := time.Now()
-	_, err = f.proxy.Apply(ctx, r)
+	_, err := f.proxy.Apply(ctx, r)
 	return time.Since(began), err
 }
+
+func (f *flusher) askSlot() *slot { return f.slots.ask(f.shard()) }
 
 // judge tells what a failed attempt means, and whether that is final.
 func judge(r *wire.ApplyRequest, err error) (verdict error, final bool) {
@@ -139,32 +143,4 @@ func retryAfter(err error) time.Duration {
 		return p.RetryAfter
 	}
 	return 0
-}
-
-// shardSlots bounds how many flushes of a shard are under way. It is safe for concurrent use.
-type shardSlots struct {
-	size int
-
-	mu    sync.Mutex
-	slots map[string]chan struct{} // by shard; as many as the topology names
-}
-
-func newShardSlots(size int) *shardSlots {
-	return &shardSlots{size: size, slots: map[string]chan struct{}{}}
-}
-
-func (s *shardSlots) acquire(ctx context.Context, shard string) (release func(), err error) {
-	s.mu.Lock()
-	slots, ok := s.slots[shard]
-	if !ok {
-		slots = make(chan struct{}, s.size)
-		s.slots[shard] = slots
-	}
-	s.mu.Unlock()
-	select {
-	case slots <- struct{}{}:
-		return func() { <-slots }, nil
-	case <-ctx.Done():
-		return nil, ctx.Err()
-	}
 }

@@ -136,12 +136,12 @@ func TestIntervalLengthensWhileFlushesAreSlow(t *testing.T) {
 		quick := len(r.shard.applied())
 		r.shard.setDelay(3 * time.Second)
 		r.feed("b", 60*time.Second)
-		if got := w1.metric(t, "flush_interval_seconds"); got < 10 {
-			t.Errorf("got an interval of %v s while a flush takes 3 s, want about 12", got)
+		if got := w1.metric(t, "flush_interval_seconds"); got < 5.5 {
+			t.Errorf("got an interval of %v s while a flush takes 3 s, want about 6", got)
 		}
 		r.shard.setDelay(0)
 		slow := len(r.shard.applied())
-		if slow-quick > 12 {
+		if slow-quick > 14 {
 			t.Errorf("got %d flushes in a minute of slow ones, want few", slow-quick)
 		}
 		r.feed("c", 60*time.Second)
@@ -154,18 +154,51 @@ func TestIntervalLengthensWhileFlushesAreSlow(t *testing.T) {
 	})
 }
 
+// TestAFlushGathersWhileItWaitsForOthers: what is appended until a flush can be sent goes with it.
+func TestAFlushGathersWhileItWaitsForOthers(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		const partitions, takes = 4, 2 * time.Second
+		r := newRig(t, partitions, "w1")
+		r.cfg.Flush.PerShard = 1
+		r.shard.setDelay(takes)
+		w1 := r.start(t, "w1")
+		defer w1.stop()
+		r.feed("a", time.Minute)
+		if diff := r.settled(time.Minute, nil); diff != "" {
+			t.Fatal(diff)
+		}
+		if r.shard.most > 1 {
+			t.Errorf("got %d flushes of the shard at once, want 1", r.shard.most)
+		}
+		flushed := 0
+		for _, call := range r.shard.applied() {
+			if len(call.request.Rows) == 0 {
+				continue
+			}
+			flushed++
+			began := call.at.Add(-takes)
+			if age := began.Sub(time.UnixMilli(call.request.AsOf)); age > time.Second {
+				t.Errorf("a flush of partition %d began %s after what it holds was read", call.request.Partition, age)
+			}
+		}
+		if flushed < 20 {
+			t.Errorf("got %d flushes with rows, want one after the other", flushed)
+		}
+	})
+}
+
 // TestSilenceEndsALongInterval: when no more events come there is nothing to gain from waiting.
 func TestSilenceEndsALongInterval(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := newRig(t, 1, "w1")
-		r.shard.setDelay(4 * time.Second)
+		r.shard.setDelay(8 * time.Second)
 		w1 := r.start(t, "w1")
 		defer w1.stop()
 		r.feed("a", 60*time.Second)
 		if got := w1.metric(t, "flush_interval_seconds"); got < 14 {
-			t.Fatalf("got an interval of %v s while a flush takes 4 s, want 15", got)
+			t.Fatalf("got an interval of %v s while a flush takes 8 s, want 15", got)
 		}
-		if diff := r.settled(10*time.Second, nil); diff != "" { // one flush under way and one more
+		if diff := r.settled(17*time.Second, nil); diff != "" { // one flush under way and one more
 			t.Error(diff)
 		}
 	})

@@ -51,7 +51,7 @@ func newMetrics(r prometheus.Registerer, windows *budget) *metrics {
 		readErrors:   counter("read_errors_total", "Reads of the log that failed."),
 		readDelay:    seconds("read_delay_seconds", "From the append of the first batch of a read until it was read."),
 		flushWait:    seconds("flush_wait_seconds", "From the append of the first batch of a flush until its rows were frozen."),
-		slotSeconds:  seconds("flush_slot_seconds", "What an attempt to flush waited for one of its shard's flushes to end."),
+		slotSeconds:  seconds("flush_slot_seconds", "What a flush that was due, or its next attempt, waited for others of its shard to end."),
 		flushSeconds: seconds("flush_seconds", "From freezing the rows of a flush until they are committed."),
 		countDelay:   seconds("count_delay_seconds", "From the append of the first batch of a flush until it was committed."),
 		rebuild: prometheus.NewHistogram(prometheus.HistogramOpts{

@@ -3,8 +3,9 @@ package writer
 import "time"
 
 // A pace chooses how often a partition flushes. A flush of hot keys costs the same whether it carries a second of them or
-// ten, so when flushing is what takes the time, the interval is lengthened until a flush takes no more than a quarter of it; and
-// a partition that lags behind the log, whose counts are late anyway, flushes no more often than it lags.
+// ten, so when flushing is what takes the time, the interval is lengthened until a flush takes no more than half of it; and a
+// partition that lags behind the log, whose counts are late anyway, flushes no more often than it lags. As soon as that is over, so is the
+// long interval. What all partitions together may ask of a shard is bounded by its slots.
 //
 // It also chooses how large a flush may get: what the shard took lately within a third of an attempt's time, because a flush
 // that can't be done in that time will never be.
@@ -20,11 +21,10 @@ type pace struct {
 }
 
 const (
-	flushShare = 4   // the interval is at least so many latencies
+	flushShare = 2   // the interval is at least so many latencies
 	eagerRows  = 256 // so few rows may be flushed after a quarter of the interval while the shards are quick
 	eagerShare = 4
 	quickShare = 20 // quick: a flush takes no more than this part of the interval
-	hurryStep  = 2  // shortening goes by half of the difference a flush
 
 	leastRows   = 1000 // a flush may always get so large
 	timeShare   = 3    // a flush shall take no more than this part of an attempt's time
@@ -43,11 +43,7 @@ func (p *pace) flushed(took, lag time.Duration) {
 	}
 	p.latency += (took - p.latency) / 2
 	want := min(max(p.least, flushShare*p.latency, lag), p.most)
-	if want >= p.current {
-		p.current = min(want, 2*p.current)
-		return
-	}
-	p.current -= (p.current - want) / hurryStep
+	p.current = min(want, 2*p.current)
 }
 
 // applied notes how long the attempt took that committed so many rows.

@@ -3,6 +3,7 @@ package writer
 import (
 	"errors"
 	"fmt"
+	"math/bits"
 	"time"
 
 	"github.com/quipudb/quipu/event"
@@ -34,12 +35,12 @@ type pass struct {
 	tick   int64
 	names  *dictionary
 	cells  *cells
-	rows   []wire.Row
 
 	pace    pace
 	heard   time.Time // when the last batch was read
 	started time.Time // when the last flush began
 	flight  *flight   // nil: none under way
+	slot    *slot     // for the next flush; nil: it is not due
 	pending int64     // events read since the last freeze
 	oldest  int64     // append time of the first batch since then; 0: none
 	mean    float64   // events of a batch, smoothed
@@ -73,9 +74,9 @@ func (p *pass) run() error {
 	return err
 }
 
-// phase spreads the partitions' flushes over the interval.
+// phase spreads the partitions' flushes over the interval, also those of neighbours, which mostly lie in the same shard.
 func phase(partition int, interval time.Duration) time.Duration {
-	return time.Duration(partition%16) * interval / 16
+	return time.Duration(bits.Reverse8(uint8(partition))>>4) * interval / 16
 }
 
 // consume reads, counts and flushes. It returns only errors. A read comes right before each flush, so that how often the log is
@@ -117,7 +118,7 @@ const (
 // patience is how long a read at the end of the log waits for a batch: until the next flush is due.
 func (p *pass) patience() time.Duration {
 	due, most := p.dueIn(), p.pace.least
-	if p.flight != nil {
+	if p.flight != nil || p.waiting() {
 		due = max(due, p.read.Interval)
 	}
 	if p.cells.count > 0 {
@@ -161,6 +162,10 @@ func (p *pass) take(chunk *eventlog.Chunk) error {
 
 // close drops the pass. Whoever ends one while a flush is under way has ended the hard context, or has its outcome.
 func (p *pass) close() {
+	if p.slot != nil {
+		p.slot.giveBack()
+		p.slot = nil
+	}
 	if p.flight != nil {
 		<-p.flight.done
 		p.flight = nil

@@ -82,7 +82,7 @@ func (p *pass) rest(d time.Duration) error {
 		if left <= 0 {
 			return p.soft.Err()
 		}
-		if p.flight == nil && p.dirty() {
+		if p.flight == nil && !p.waiting() && p.dirty() {
 			left = min(left, max(p.dueIn(), time.Millisecond))
 		}
 		if err := p.await(left); err != nil {
@@ -96,10 +96,10 @@ func (p *pass) lull(d time.Duration) error {
 	until := time.Now().Add(d)
 	for {
 		left := time.Until(until)
-		if p.flight == nil && p.dirty() {
+		if p.flight == nil && !p.waiting() && p.dirty() {
 			left = min(left, p.dueIn())
 		}
-		if left <= 0 {
+		if left <= 0 || p.waiting() && p.slot.isHad() {
 			return p.soft.Err()
 		}
 		if err := p.await(left); err != nil {
@@ -108,17 +108,23 @@ func (p *pass) lull(d time.Duration) error {
 	}
 }
 
-// await waits until the flush under way ends, the worker shall stop, or d has passed.
+// await waits until the flush under way ends or the next one has its slot, the worker shall stop, or d has passed.
 func (p *pass) await(d time.Duration) error {
 	var done <-chan error
-	if p.flight != nil {
+	var slot <-chan struct{}
+	switch {
+	case p.flight != nil:
 		done = p.flight.done
+	case p.slot != nil:
+		slot = p.slot.had
 	}
 	timer := time.NewTimer(d)
 	defer timer.Stop()
 	select {
 	case err := <-done:
 		return p.landed(err)
+	case <-slot:
+		return nil
 	case <-timer.C:
 		return nil
 	case <-p.soft.Done():

@@ -27,17 +27,17 @@ func (w *window) makeRoom(wanted *[segmentCount]int32) bool {
 		if more == 0 || s.used+int(more) <= s.limit() {
 			continue
 		}
-		live := s.live(uint32(w.last), uint32(w.clock.span))
-		sizes[i] = int32(len(s.buckets)) // dropping expired entries may be enough
+		live := w.live(s)
+		sizes[i] = int32(s.buckets()) // dropping expired entries may be enough
 		if live+int(more) > s.comfort() {
-			sizes[i] = int32(max(bucketsFor(live+int(more)), len(s.buckets)))
+			sizes[i] = int32(max(bucketsFor(live+int(more)), s.buckets()))
 		}
-		least[i] = int32(len(s.buckets)) // fuller buckets are slower, not wrong
+		least[i] = int32(s.buckets()) // fuller buckets are slower, not wrong
 		if live+int(more) > s.most() {
 			least[i] = sizes[i]
 		}
-		should += int64(int(sizes[i])-len(s.buckets)) * bucketBytes
-		must += int64(int(least[i])-len(s.buckets)) * bucketBytes
+		should += int64(int(sizes[i])-s.buckets()) * bucketBytes
+		must += int64(int(least[i])-s.buckets()) * bucketBytes
 	}
 	switch {
 	case w.budget.take(should):
@@ -48,19 +48,10 @@ func (w *window) makeRoom(wanted *[segmentCount]int32) bool {
 	}
 	for i, size := range sizes {
 		if size > 0 {
-			w.fit(&w.segments[i], int(size))
+			w.resize(&w.segments[i], int(size))
 		}
 	}
 	return true
-}
-
-// fit drops the expired entries of a segment and gives it a number of buckets.
-func (w *window) fit(s *segment, size int) {
-	if size == len(s.buckets) {
-		w.rewrite(s)
-		return
-	}
-	w.resize(s, size)
 }
 
 // compact drops all expired entries and gives back all memory beyond what the others need.
@@ -68,10 +59,10 @@ func (w *window) compact() {
 	for i := range w.segments {
 		s := &w.segments[i]
 		size := 0
-		if live := s.live(uint32(w.last), uint32(w.clock.span)); live > 0 {
-			size = min(bucketsFor(live), len(s.buckets))
+		if live := w.live(s); live > 0 {
+			size = min(bucketsFor(live), s.buckets())
 		}
-		if size < len(s.buckets) {
+		if size < s.buckets() {
 			w.resize(s, size)
 		}
 	}

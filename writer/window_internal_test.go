@@ -29,7 +29,7 @@ func TestWindowDecidesLikeItsDefinition(t *testing.T) {
 		w := newWindow(clock, newBudget(1<<40))
 		model := plainWindow{clock.span, map[uint64]int64{}}
 		tick := rapid.Int64Range(0, 1<<41).Draw(t, "start")
-		pool := rapid.Uint64Range(2, 5000).Draw(t, "ids")
+		pool := rapid.Uint64Range(2, 20_000).Draw(t, "ids")
 		r := rand.New(rand.NewPCG(rapid.Uint64().Draw(t, "seed"), 1))
 		narrow := rapid.Bool().Draw(t, "narrow")
 		for range rapid.IntRange(1, 60).Draw(t, "batches") {
@@ -68,10 +68,55 @@ func checkBatch(t *rapid.T, w *window, model *plainWindow, fingerprints []uint64
 	used, bytes := 0, int64(0)
 	for i := range w.segments {
 		used += w.segments[i].used
-		bytes += int64(len(w.segments[i].buckets)) * bucketBytes
+		bytes += int64(w.segments[i].buckets()) * bucketBytes
 	}
 	if used != w.kept || bytes != w.bytes || w.budget.taken.Load() != bytes {
 		t.Fatalf("got %d entries in %d bytes, counted %d in %d, budget %d", used, bytes, w.kept, w.bytes, w.budget.taken.Load())
+	}
+}
+
+func TestLargeSegmentsTellEveryFingerprintApart(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		s := segment{first: rapid.Uint64Range(0, 255).Draw(t, "byte") << 56}
+		s.reshape(pageBuckets * rapid.IntRange(leastLarge/pageBuckets, 5000).Draw(t, "pages"))
+		f := s.first | rapid.Uint64Range(0, 1<<56-1).Draw(t, "fingerprint")
+		home, rest := s.place(f)
+		if home >= uint64(s.buckets()) || rest >= 1<<48 {
+			t.Fatalf("got home %d and rest %#x of %#x in %d buckets", home, rest, f, s.buckets())
+		}
+		if got := s.restore(home, rest); got != f {
+			t.Fatalf("got %#x back, put %#x", got, f)
+		}
+	})
+}
+
+// TestSegmentsHoldWhatTheyPromise: up to the fullest, with hashes as they are and with such as all go to one place.
+func TestSegmentsHoldWhatTheyPromise(t *testing.T) {
+	for _, buckets := range []int{2, 255, leastLarge, 5 * pageBuckets, 60 * pageBuckets} {
+		for name, spread := range map[string]uint64{"even": 1<<56 - 1, "crowded": 1<<40 - 1} {
+			s := segment{first: 7 << 56}
+			s.reshape(buckets)
+			r := rand.New(rand.NewPCG(uint64(buckets), 5))
+			held := map[uint64]bool{}
+			for len(held) < s.most() {
+				f := s.first | r.Uint64()&spread | 1
+				if known, _ := s.put(f, 9); known != held[f] {
+					t.Fatalf("%d buckets, %s: got %v for %#x, which is entry %d", buckets, name, known, f, len(held))
+				}
+				held[f] = true
+			}
+			for f := range held {
+				if known, before := s.put(f, 12); !known || before != 3 {
+					t.Fatalf("%d buckets, %s: %#x is forgotten", buckets, name, f)
+				}
+			}
+			if s.used != len(held) || s.live(12, 0) != len(held) {
+				t.Errorf("%d buckets, %s: got %d entries, %d of them live, want %d", buckets, name, s.used, s.live(12, 0), len(held))
+			}
+			if name == "even" && len(s.spill) > len(held)/50 {
+				t.Errorf("%d buckets: got %d of %d entries beyond the table", buckets, len(s.spill), len(held))
+			}
+		}
 	}
 }
 

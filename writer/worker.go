@@ -22,6 +22,7 @@ type worker struct {
 	proxy       Proxy
 	flusher     *flusher
 	windows     *budget
+	buffers     *rowBuffers
 	rebuilds    chan struct{} // bounds how many windows are rebuilt at once
 	deadLetters deadLetters
 	clock       quantiser

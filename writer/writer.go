@@ -25,7 +25,8 @@
 //
 // A partition's rows in memory: Flush.MaxRows and one batch, beyond which reading pauses. Windows: Dedup.MaxBytes over
 // all partitions, at which a partition waits rather than forget. Retries: with backoff, for as long as the partition is
-// held, one at a time, each with a timeout. Flushes of one shard under way: Flush.PerShard.
+// held, one at a time, each with a timeout. Flushes of one shard under way: Flush.PerShard; those of other partitions wait in turn, and
+// gather meanwhile.
 //
 // A Writer is run once. Its partitions are independent of each other: a shard that is away delays its own.
 package writer
@@ -45,6 +46,7 @@ type Writer struct {
 	cfg      Config
 	metrics  *metrics
 	windows  *budget
+	buffers  rowBuffers
 	slots    *shardSlots
 	rebuilds chan struct{}
 	lanes    map[int]*lane
@@ -185,7 +187,7 @@ func (w *Writer) start(ctx context.Context, p, partitions int) *task {
 	logger := w.cfg.Logger.With("partition", p)
 	m := w.metrics.partition(p)
 	k := &worker{
-		partition: p, partitions: partitions, id: w.cfg.ID, log: w.cfg.Log, proxy: w.cfg.Proxy, windows: w.windows, rebuilds: w.rebuilds,
+		partition: p, partitions: partitions, id: w.cfg.ID, log: w.cfg.Log, proxy: w.cfg.Proxy, windows: w.windows, buffers: &w.buffers, rebuilds: w.rebuilds,
 		flusher: &flusher{
 			proxy: w.cfg.Proxy, slots: w.slots, shard: func() string { return w.shardOf(p) }, timeout: w.cfg.Flush.Timeout, log: logger, metrics: m,
 		},

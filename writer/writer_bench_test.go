@@ -31,7 +31,7 @@ func zipfBatches(batches, n int, exponent float64) []eventlog.Record {
 
 // newBenchPass returns a pass that counts without a log, a shard or a bound.
 func newBenchPass() *pass {
-	w := &worker{partitions: 1, windows: newBudget(1 << 40), clock: newQuantiser(10 * time.Minute), flush: Flush{Interval: time.Second, MaxInterval: time.Second, MaxRows: 1 << 30}}
+	w := &worker{partitions: 1, windows: newBudget(1 << 40), buffers: &rowBuffers{}, clock: newQuantiser(10 * time.Minute), flush: Flush{Interval: time.Second, MaxInterval: time.Second, MaxRows: 1 << 30}}
 	p := &pass{worker: w, window: newWindow(w.clock, w.windows), names: newDictionary(0, 1), cells: newCells()}
 	return p
 }

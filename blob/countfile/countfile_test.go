@@ -10,6 +10,7 @@ import (
 	"iter"
 	"math/rand/v2"
 	"slices"
+	"strings"
 	"testing"
 
 	gocmp "github.com/google/go-cmp/cmp"
@@ -70,7 +71,7 @@ func awkward() []countfile.Row {
 		row("a", "k", 7, event.Aggregate{Count: 1 << 62, ValueCount: -1 << 62, Sum: most, HasValues: true, Min: -1 << 63, Max: 1<<63 - 1}),
 		row("a", "k", 3, event.Aggregate{Count: -1 << 62, ValueCount: 9, Sum: least, HasValues: true, Min: -4, Max: -4}),
 		row("a", "k", 3, cancelled), // the same cell twice
-		row("a", string(bytes.Repeat([]byte{0xff}, 255)), 0, cancelled),
+		row("a", strings.Repeat("\U0010ffff", 63), 0, cancelled),
 	}
 	rows[2].Title, rows[4].Owner = "a title", "an owner"
 	rows[7].Partition = 1
@@ -280,16 +281,18 @@ func TestMergeRefusesFilesOfAnotherDay(t *testing.T) {
 func TestWriteRefusesWhatItCannotStore(t *testing.T) {
 	good := awkward()[0]
 	for name, spoil := range map[string]func(*countfile.Row, *countfile.Meta){
-		"another day":      func(r *countfile.Row, _ *countfile.Meta) { r.Minute += 1440 },
-		"before the day":   func(r *countfile.Row, _ *countfile.Meta) { r.Minute = testDay - 1 },
-		"within an hour":   func(r *countfile.Row, m *countfile.Meta) { m.Resolution, r.Minute = countfile.Hour, testDay+61 },
-		"a sum too large":  func(r *countfile.Row, _ *countfile.Meta) { r.HasValues, r.Sum = true, event.Sum{Hi: 3 << 61} },
-		"a sum too small":  func(r *countfile.Row, _ *countfile.Meta) { r.HasValues, r.Sum = true, event.Sum{Hi: -1 << 63} },
-		"no key":           func(r *countfile.Row, _ *countfile.Meta) { r.Key = "" },
-		"no type":          func(r *countfile.Row, _ *countfile.Meta) { r.Type = "" },
-		"no partition":     func(r *countfile.Row, _ *countfile.Meta) { r.Partition = -1 },
-		"no resolution":    func(_ *countfile.Row, m *countfile.Meta) { m.Resolution = "week" },
-		"a day at no dawn": func(_ *countfile.Row, m *countfile.Meta) { m.Day++ },
+		"another day":       func(r *countfile.Row, _ *countfile.Meta) { r.Minute += 1440 },
+		"before the day":    func(r *countfile.Row, _ *countfile.Meta) { r.Minute = testDay - 1 },
+		"within an hour":    func(r *countfile.Row, m *countfile.Meta) { m.Resolution, r.Minute = countfile.Hour, testDay+61 },
+		"a sum too large":   func(r *countfile.Row, _ *countfile.Meta) { r.HasValues, r.Sum = true, event.Sum{Hi: 3 << 61} },
+		"a sum too small":   func(r *countfile.Row, _ *countfile.Meta) { r.HasValues, r.Sum = true, event.Sum{Hi: -1 << 63} },
+		"no key":            func(r *countfile.Row, _ *countfile.Meta) { r.Key = "" },
+		"no UTF-8":          func(r *countfile.Row, _ *countfile.Meta) { r.Key = "\xff" },
+		"a title not UTF-8": func(r *countfile.Row, _ *countfile.Meta) { r.Title = "\xff" },
+		"no type":           func(r *countfile.Row, _ *countfile.Meta) { r.Type = "" },
+		"no partition":      func(r *countfile.Row, _ *countfile.Meta) { r.Partition = -1 },
+		"no resolution":     func(_ *countfile.Row, m *countfile.Meta) { m.Resolution = "week" },
+		"a day at no dawn":  func(_ *countfile.Row, m *countfile.Meta) { m.Day++ },
 	} {
 		t.Run(name, func(t *testing.T) {
 			row, meta := good, testMeta

@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"fmt"
 	"io"
+	"unicode/utf8"
 
 	"github.com/parquet-go/parquet-go"
 
@@ -19,6 +20,8 @@ type encoder struct {
 	sums  []byte // of value_sum, 16 bytes a row of the page
 	rows  int    // in the page
 	parts partSums
+
+	lastType, lastKey, lastTitle, lastOwner string // that were checked
 }
 
 func newEncoder(w io.Writer, meta Meta, dictionary bool) (*encoder, error) {
@@ -79,9 +82,24 @@ func (e *encoder) check(row *Row) error {
 		return fmt.Errorf("%w: start %d of key %q is no %s of day %d", ErrRow, row.Minute, row.Key, e.meta.Resolution, e.meta.Day)
 	case row.HasValues && !fits(row.Sum):
 		return fmt.Errorf("%w: sum %s of key %q has more than 38 digits", ErrRow, row.Sum, row.Key)
-	case row.Type == "" || row.Key == "" || len(row.Key) > maxText || len(row.Title) > maxText || len(row.Owner) > maxText:
-		return fmt.Errorf("%w: type %q, key %q: empty or too long", ErrRow, row.Type, row.Key)
 	}
+	return e.checkTexts(row)
+}
+
+// checkTexts looks at what a row has not in common with the one before. Other engines refuse files with texts that are not UTF-8.
+func (e *encoder) checkTexts(row *Row) error {
+	if row.Key == e.lastKey && row.Type == e.lastType && row.Title == e.lastTitle && row.Owner == e.lastOwner {
+		return nil
+	}
+	if row.Type == "" || row.Key == "" {
+		return fmt.Errorf("%w: type %q, key %q: empty", ErrRow, row.Type, row.Key)
+	}
+	for _, text := range []string{row.Type, row.Key, row.Title, row.Owner} {
+		if len(text) > maxText || !utf8.ValidString(text) {
+			return fmt.Errorf("%w: type %q, key %q: a text of %d bytes is too long or not UTF-8", ErrRow, row.Type, row.Key, len(text))
+		}
+	}
+	e.lastType, e.lastKey, e.lastTitle, e.lastOwner = row.Type, row.Key, row.Title, row.Owner
 	return nil
 }
 

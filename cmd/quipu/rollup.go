@@ -24,14 +24,17 @@ import (
 func newRollupCommand(s *settings) *cobra.Command {
 	c := &cobra.Command{
 		Use:   "rollup",
-		Short: "Run the compactor: adds up minutes to hours, hours to days",
+		Short: "Run the compactor: adds up minutes, hours, days; archives what is old",
 		Long: `Runs the role that compacts: some time after an hour has ended (rollup.delay) it has each
 shard add up the minutes of the hour, key range by key range in small transactions, and the
 hours of a day once all of them are closed. No answer changes by it: late events are counted
 at every resolution that holds their minute already. Any number may run; one at a time works
 on a shard, and the next goes on where it stopped.
 
-Settings: the section rollup.`,
+What is older than its retention it moves to cold storage, if there is any, and drops it
+from the shards (see quipu archive).
+
+Settings: the sections rollup, retention and archive.`,
 		Example: `  quipu rollup --config /etc/quipu/quipu.yaml
   quipu rollup status
   quipu rollup run --until 2026-11-22T00:00:00Z`,
@@ -48,14 +51,37 @@ Settings: the section rollup.`,
 // buildRollup wires the compactor.
 //
 //	ZooKeeper client ──► lock of a shard ──► roller ──HTTP──► shard proxies (directory: which live)
+//	                                           └─ archiver of counts ──► the same, and cold storage
 //	                     lock of a partition ──► archiver of raw events ──HTTP──► ingest, and cold storage
 //	HTTP server: probes and metrics only
-func buildRollup(ctx context.Context, h *host) (duty, error) {
+func buildRollup(ctx context.Context, h *host) (d duty, err error) {
+	var closers []func() error
+	closeAll := func() error {
+		var errs []error
+		for _, c := range closers {
+			errs = append(errs, c())
+		}
+		return errors.Join(errs...)
+	}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, closeAll())
+		}
+	}()
+	archiver, closeArchive, err := newRoleArchiver(ctx, h)
+	if err != nil {
+		return duty{}, err
+	}
+	closers = append(closers, closeArchive)
 	cfg := h.cfg.Rollup
-	r, err := rollup.New(rollup.Config{
+	rc := rollup.Config{
 		Owner: newOwner(h.member.ID), Snapshot: h.directory.Snapshot, Client: h.calls, Lock: h.zk.Lock,
 		Delay: cfg.Delay, Interval: cfg.Interval, ChunkRows: cfg.ChunkRows, Pause: cfg.Pause, Ranked: cfg.Ranked, Logger: h.log, Registerer: h.registry,
-	})
+	}
+	if archiver != nil {
+		rc.Archive = archiver
+	}
+	r, err := rollup.New(rc)
 	if err != nil {
 		return duty{}, err
 	}
@@ -63,11 +89,12 @@ func buildRollup(ctx context.Context, h *host) (duty, error) {
 	if err != nil {
 		return duty{}, err
 	}
+	closers = append(closers, closeRaw)
 	run := r.Run
 	if raw != nil {
 		run = runBoth(run, raw.Run)
 	}
-	return duty{run: run, close: closeRaw}, nil
+	return duty{run: run, close: closeAll}, nil
 }
 
 // newOwner tells a process from its own past: an epoch may be given out twice, after a database fell back in time.

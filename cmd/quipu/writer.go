@@ -2,8 +2,6 @@ package main
 
 import (
 	"context"
-	"os"
-	"runtime/debug"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -19,9 +17,9 @@ import (
 // writerMargin is what a writer may take beyond its last flushes, to give its leases back.
 const writerMargin = 10 * time.Second
 
-// writerGCPercent lets a writer's heap grow by a third between collections instead of doubling: nearly all of it are windows of
-// fingerprints, which live for minutes and hold no pointers to follow. GOGC in the environment has precedence.
-const writerGCPercent = 33
+// writerHeadroom is how much a writer's heap may grow between two collections. Nearly all of it are windows of fingerprints, which live for
+// minutes and hold no pointers to follow: garbage grows with the traffic and not with them.
+const writerHeadroom = 96 << 20
 
 func newWriterCommand(s *settings) *cobra.Command {
 	c := &cobra.Command{
@@ -37,9 +35,6 @@ Settings: the section writer.`,
   quipu writer --listen 127.0.0.1:8082 --data-dir /tmp/writer`,
 		Args: noArguments,
 		RunE: s.runWith(func(c *cobra.Command, cfg *config.Effective, _ []string) error {
-			if os.Getenv("GOGC") == "" {
-				debug.SetGCPercent(writerGCPercent)
-			}
 			return runRole(c, cfg, post{role: cluster.RoleWriter, listen: cfg.Writer.Listen, advertise: cfg.Writer.Advertise, early: true}, buildWriter)
 		}),
 	}
@@ -75,5 +70,5 @@ func buildWriter(_ context.Context, h *host) (duty, error) {
 	if err != nil {
 		return duty{}, err
 	}
-	return duty{run: w.Run, grace: cfg.Drain + writerMargin}, nil
+	return duty{run: withHeadroom(writerHeadroom, w.Run), grace: cfg.Drain + writerMargin}, nil
 }

@@ -26,6 +26,7 @@ func TestAccountsMayWhatTheyNeedAndNoMore(t *testing.T) {
 		"INSERT INTO checkpoints VALUES (1, 1)",
 		`CREATE TABLE minute_counts (key_id BIGINT, start DATETIME, event_count BIGINT, PRIMARY KEY (key_id, start))
 		 PARTITION BY RANGE COLUMNS (start) (PARTITION p0 VALUES LESS THAN ('2026-01-01'))`,
+		"CREATE TABLE late_hour_counts (key_id BIGINT)", "CREATE TABLE archive_intents (object INT)", "CREATE TABLE archive_marks (version INT)",
 		"CREATE SQL SECURITY DEFINER VIEW analytics.counts AS SELECT start, event_count FROM quipu.minute_counts",
 		"CREATE TABLE scratch (id INT)", "ALTER TABLE scratch ADD COLUMN n INT", "DROP TABLE scratch",
 	)
@@ -44,6 +45,10 @@ func TestAccountsMayWhatTheyNeedAndNoMore(t *testing.T) {
 		{local.AccountApply, "ALTER TABLE minute_counts DROP PARTITION p0", true},
 		{local.AccountApply, "DELETE FROM minute_counts", false},
 		{local.AccountApply, "DELETE FROM checkpoints", false},
+		{local.AccountApply, "DELETE FROM late_hour_counts WHERE key_id = 1 LIMIT 5", true},
+		{local.AccountApply, "DELETE FROM archive_intents", true},
+		{local.AccountApply, "DELETE FROM archive_marks", false},
+		{local.AccountApply, "DROP TABLE late_hour_counts", false},
 		{local.AccountApply, "ALTER TABLE counted_keys ADD COLUMN n INT", false},
 		{local.AccountApply, "DROP TABLE checkpoints", false},
 		{local.AccountApply, "CREATE TABLE other (id INT)", false},

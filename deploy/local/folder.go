@@ -35,6 +35,7 @@ var (
 //	zookeeper/            the ZooKeeper server
 //	databases/NAME/       a MariaDB server
 //	roles/NAME/           a role: its configuration and its own data
+//	cold/                 cold storage: Parquet files, see docs/archive.md
 //	logs/NAME.log         what a role or a setup command says
 type folder string
 

@@ -57,6 +57,7 @@ func (c *Cluster) common(dataDir string) settings {
 		"cluster.zookeeper": []string{c.zookeeper.Address()},
 		"cluster.data_dir":  dataDir,
 		"log.format":        "json",
+		"archive.url":       "file://" + c.folder.file("cold"),
 	}
 }
 

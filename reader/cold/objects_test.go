@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/prometheus/client_golang/prometheus"
@@ -19,6 +20,7 @@ import (
 	"github.com/quipudb/quipu/blob/countfile"
 	"github.com/quipudb/quipu/event"
 	"github.com/quipudb/quipu/reader/cold"
+	"github.com/quipudb/quipu/testkit"
 	"github.com/quipudb/quipu/wire"
 )
 
@@ -96,6 +98,17 @@ func minutesOf(n int) []countfile.Row {
 
 func eachStore(t *testing.T, run func(t *testing.T, url string)) {
 	t.Run("folder", func(t *testing.T) { run(t, t.TempDir()) })
+	t.Run("S3", func(t *testing.T) { run(t, startS3(t).URL()) })
+}
+
+// startS3 starts a server whose credentials programs find where they look for them.
+func startS3(t *testing.T) *testkit.ObjectStore {
+	t.Helper()
+	server := testkit.S3(t)
+	access, secret := server.Credentials()
+	t.Setenv("AWS_ACCESS_KEY_ID", access)
+	t.Setenv("AWS_SECRET_ACCESS_KEY", secret)
+	return server
 }
 
 func TestObjectsAddUp(t *testing.T) {
@@ -108,12 +121,18 @@ func TestObjectsAddUp(t *testing.T) {
 			part("minute", today+30, today+day, []int{2, 3}, main, late),
 			part("hour", today+day, today+2*day, []int{2, 3}, hours),
 		}
+		byHour := map[int64]int64{today: 43 * 30, today + day + 120: 50}
+		for h := int64(60); h < day; h += 60 {
+			byHour[today+h] = 43 * 60
+		}
+		byHour[today+60] += 3000
 		for _, test := range []struct {
 			unit int64
 			want map[int64]int64
 		}{
 			{0, map[int64]int64{0: 43*(day-30) + 3050}},
 			{day, map[int64]int64{today: 43*(day-30) + 3000, today + day: 50}},
+			{60, byHour},
 		} {
 			a := collect(t, s, question(test.unit, []string{"key-00042", "nobody"}, parts...))
 			if diff := cmp.Diff(test.want, counts(a, 0)); diff != "" || len(a.Failures) > 0 || len(a.Points[1]) > 0 {
@@ -218,6 +237,37 @@ func TestStoreThatComesLater(t *testing.T) {
 	o := stored(t, dir, "minute", today, viewed("a", 1, today, 5))
 	if a := collect(t, s, question(0, []string{"a"}, part("minute", today, today+day, []int{1}, o))); counts(a, 0)[0] != 5 {
 		t.Errorf("got %v, failures %v, want 5", counts(a, 0), a.Failures)
+	}
+}
+
+// A server that is away is unavailable, never a loss of objects; what is in memory is told meanwhile, and all once it is back.
+func TestServerThatIsAway(t *testing.T) {
+	server := startS3(t)
+	held := stored(t, server.URL(), "minute", today, viewed("a", 1, today, 5))
+	other := stored(t, server.URL(), "minute", today+day, viewed("a", 1, today+day, 7))
+	s, _ := newObjects(t, cold.ObjectsConfig{URL: server.URL(), Timeout: 2 * time.Second}, 1<<20)
+	both := question(0, []string{"a"}, part("minute", today, today+2*day, []int{1}, held, other))
+	collect(t, s, question(0, []string{"a"}, part("minute", today, today+day, []int{1}, held)))
+	away := func(how string) {
+		t.Helper()
+		a := collect(t, s, both)
+		if len(a.Failures) != 1 || a.Failures[0].Object != other.Object || !errors.Is(a.Failures[0].Err, cold.ErrUnavailable) || counts(a, 0)[0] != 5 {
+			t.Errorf("%s: got %v and failures %v, want 5 and that the other object is unavailable", how, counts(a, 0), a.Failures)
+		}
+	}
+	if err := server.Pause(); err != nil {
+		t.Fatal(err)
+	}
+	away("a server that hangs")
+	if err := server.Kill(); err != nil {
+		t.Fatal(err)
+	}
+	away("no server")
+	if err := server.Start(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if a := collect(t, s, both); len(a.Failures) > 0 || counts(a, 0)[0] != 12 {
+		t.Errorf("got %v and failures %v after it came back, want 12", counts(a, 0), a.Failures)
 	}
 }
 

@@ -66,6 +66,11 @@ func TestEveryEventIsArchivedOnceInAFolder(t *testing.T) {
 	everyEventOnce(t, folderStore(t))
 }
 
+func TestEveryEventIsArchivedOnceInS3(t *testing.T) {
+	t.Parallel()
+	everyEventOnce(t, s3Store(t))
+}
+
 // TestYoungBatchesStay: a batch is archived at its age by the log's clock, and not trimmed before.
 func TestYoungBatchesStay(t *testing.T) {
 	t.Parallel()
@@ -190,8 +195,15 @@ func TestArchiveBeyondTheLog(t *testing.T) {
 
 // TestTwoAtOnce has two archivers work without a lock: what they leave holds every event at its offset, whatever overlaps.
 func TestTwoAtOnce(t *testing.T) {
-	t.Parallel()
-	r := newRig(t, folderStore(t), nil)
+	for name, store := range map[string]func(*testing.T) *blob.Store{"folder": folderStore, "S3": s3Store} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			twoAtOnce(t, newRig(t, store(t), nil))
+		})
+	}
+}
+
+func twoAtOnce(t *testing.T, r *rig) {
 	var stops []func()
 	for i := range 2 {
 		stops = append(stops, r.start(func(c *rawarchive.Config) {

@@ -92,6 +92,13 @@ func folderStore(t *testing.T) *blob.Store {
 	return openStore(t, blob.Config{URL: filepath.Join(t.TempDir(), "cold")})
 }
 
+func s3Store(t *testing.T) *blob.Store {
+	t.Helper()
+	server := testkit.S3(t)
+	access, secret := server.Credentials()
+	return openStore(t, blob.Config{URL: server.URL(), AccessKey: access, SecretKey: secret})
+}
+
 func openStore(t *testing.T, cfg blob.Config) *blob.Store {
 	t.Helper()
 	store, err := blob.Open(t.Context(), cfg)

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"strconv"
+	"strings"
 	"testing"
 	"time"
 
@@ -23,6 +24,9 @@ func TestMain(m *testing.M) {
 	if !given["rapid.checks"] {
 		_ = flag.Set("rapid.checks", strconv.Itoa(sequences))
 	}
+	if !given["rapid.shrinktime"] {
+		_ = flag.Set("rapid.shrinktime", "0s") // a sequence depends on those before it
+	}
 	if !given["rapid.seed"] {
 		_ = flag.Set("rapid.seed", strconv.FormatInt(time.Now().UnixNano(), 10))
 	}
@@ -37,11 +41,13 @@ type life struct {
 	*roles
 	model         *model
 	sequence      int
+	restored      []restored    // ranges
 	sent          []event.Event // of this sequence, in order
 	promoted      bool          // in this sequence
 	did           map[string]int
 	checked       int
 	rankings      int
+	lately        []string
 	exactRankings int
 
 	rt *rapid.T
@@ -63,15 +69,21 @@ func (l *life) run(rt *rapid.T) {
 	for range 8 + l.n("steps", 12) {
 		name, step := l.choose()
 		l.did[name]++
+		l.note("%d %s: %s", l.sequence, l.clock().Format(time.DateTime), name)
 		if err := step(); err != nil {
-			rt.Fatalf("sequence %d, %s: %v", l.sequence, name, err)
+			rt.Fatalf("%v\nlately:\n%s", err, strings.Join(l.lately, "\n"))
 		}
 		l.settle()
 		if err := l.check(); err != nil {
-			rt.Fatalf("sequence %d, after %s at %s: %v", l.sequence, name, l.clock(), err)
+			rt.Fatalf("afterwards: %v\nlately:\n%s", err, strings.Join(l.lately, "\n"))
 		}
 	}
 	l.end()
+}
+
+// note remembers what was done, for the case of a failure.
+func (l *life) note(format string, args ...any) {
+	l.lately = append(l.lately[max(0, len(l.lately)-60):], fmt.Sprintf(format, args...))
 }
 
 func (l *life) n(label string, limit int) int { return rapid.IntRange(0, limit-1).Draw(l.rt, label) }
@@ -102,8 +114,15 @@ func (l *life) steps() []step {
 		{"events", 8, l.events},
 		{"pass time", 3, l.passTime},
 		{"roll up", 4, l.rollUp},
+		{"archive", 6, l.archive},
+		{"compact", 1, l.compact},
+		{"restore", 2, l.restore},
+		{"verify", 1, l.verify},
 		{"restart proxy", 1, l.restartProxy},
 		{"restart writer", 1, l.restartWriter},
+	}
+	if len(l.restored) > 0 {
+		steps = append(steps, step{"release", 2, l.release})
 	}
 	switch {
 	case l.promoted:
@@ -192,7 +211,9 @@ func (l *life) dying(work func(context.Context) error) error {
 	if l.n("dies", 2) == 0 {
 		calls = 1 + l.n("calls", 40)
 	}
-	return l.fuse.run(calls, l.n("before", 2) == 0, work)
+	err := l.fuse.run(calls, l.n("before", 2) == 0, work)
+	l.note("  dies at call %d: %v", calls, err)
+	return err
 }
 
 func (l *life) restartProxy() error {

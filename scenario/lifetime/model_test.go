@@ -67,14 +67,14 @@ type ranked struct {
 	count int64
 }
 
-// ranking is every key of a type with rows in [from, to), by count, then key.
+// ranking is every key of a type that counts more than nothing in [from, to), by count, then key.
 func (m *model) ranking(kind string, from, to int64) []ranked {
 	var out []ranked
 	for at := range m.cells {
 		if at.kind != kind {
 			continue
 		}
-		if sum, ok := m.series(kind, at.key, from, to, 0)[from]; ok {
+		if sum, ok := m.series(kind, at.key, from, to, 0)[from]; ok && sum.Count > 0 {
 			out = append(out, ranked{at.key, sum.Count})
 		}
 	}

@@ -50,10 +50,12 @@ type batchAnswer struct {
 	Coverage struct {
 		Missing []any `json:"missing"`
 	} `json:"coverage"`
-	Sources []struct {
-		Database string `json:"database"`
-		Role     string `json:"role"`
-	} `json:"sources"`
+	Sources []source `json:"sources"`
+}
+
+type source struct {
+	Database string `json:"database"`
+	Role     string `json:"role"`
 }
 
 // ask compares the reader's answers to questions with the model's.
@@ -151,14 +153,11 @@ func (l *life) answerOfPrimaryIfStalled(into *batchAnswer, method, target string
 		if err := json.Unmarshal(text, into); err != nil {
 			return err
 		}
-		old := l.data.stalled && slices.ContainsFunc(into.Sources, func(s struct {
-			Database string `json:"database"`
-			Role     string `json:"role"`
-		},
-		) bool {
-			return s.Database == l.data.replica
-		})
+		old := l.data.stalled && slices.ContainsFunc(into.Sources, func(s source) bool { return s.Database == l.data.replica })
 		if !old {
+			if slices.ContainsFunc(into.Sources, func(s source) bool { return s.Role == "cold" }) {
+				l.did["answers with cold parts"]++
+			}
 			return nil
 		}
 		if time.Now().After(deadline) {

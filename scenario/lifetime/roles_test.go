@@ -17,12 +17,14 @@ import (
 	"github.com/labstack/echo/v4"
 	"github.com/prometheus/client_golang/prometheus"
 
+	"github.com/quipudb/quipu/blob"
 	"github.com/quipudb/quipu/cluster"
 	clusterproxy "github.com/quipudb/quipu/cluster-proxy"
 	"github.com/quipudb/quipu/deploy/local"
 	"github.com/quipudb/quipu/event"
 	"github.com/quipudb/quipu/eventlog/embedded"
 	"github.com/quipudb/quipu/reader"
+	"github.com/quipudb/quipu/reader/cold"
 	"github.com/quipudb/quipu/rollup"
 	shardproxy "github.com/quipudb/quipu/shard-proxy"
 	"github.com/quipudb/quipu/testkit"
@@ -61,6 +63,8 @@ type roles struct {
 	stopProxy  func()
 	stopWriter func()
 	reader     *echo.Echo
+	vault      string // folder of cold storage
+	store      *blob.Store
 	roller     *rollup.Roller
 	lead       chan struct{} // holds a token while nobody leads
 }
@@ -84,6 +88,11 @@ func startRoles(t *testing.T, created time.Time) *roles {
 	r.publish()
 	r.startWriter()
 	t.Cleanup(func() { r.stopWriter() })
+	r.vault = filepath.Join(r.dir, "cold")
+	store, err := blob.Open(t.Context(), blob.Config{URL: r.vault, Registerer: prometheus.NewRegistry()})
+	must(t, err)
+	r.store = store
+	t.Cleanup(func() { must(t, store.Close()) })
 	r.makeReader()
 	r.makeRoller()
 	return r
@@ -205,7 +214,12 @@ func (r *roles) startWriter() {
 }
 
 func (r *roles) makeReader() {
+	objects, err := cold.NewObjects(cold.ObjectsConfig{URL: r.vault, FooterBytes: 1 << 20, Registerer: prometheus.NewRegistry()})
+	must(r.t, err)
+	storage, err := cold.New(cold.Config{Files: objects, CacheBytes: 64 << 10, Registerer: prometheus.NewRegistry(), Logger: slog.New(slog.DiscardHandler)})
+	must(r.t, err)
 	c := reader.Config{
+		Cold: storage, Partition: func(kind, key string) (int, bool) { return cluster.Partition(kind, key, partitions), true },
 		Proxy: r.proxies(), EventTypes: func() map[string]event.Type { return types }, Now: r.clock, Limits: reader.Limits{Timeout: patience},
 		Registry: prometheus.NewRegistry(), Logger: slog.New(slog.DiscardHandler),
 	}
@@ -229,7 +243,7 @@ func (r *roles) await(ctx context.Context, _ string) (func(), error) {
 
 func (r *roles) makeRoller() {
 	roller, err := rollup.New(rollup.Config{
-		Owner: "r1", Snapshot: r.Cluster, Client: r.calls, Lock: r.await, ChunkRows: 7, Patience: 5 * time.Second, Now: r.clock, Registerer: prometheus.NewRegistry(),
+		Owner: "r1", Snapshot: r.Cluster, Client: r.calls, Lock: r.await, ChunkRows: 7, Ranked: 3, Patience: 5 * time.Second, Now: r.clock, Registerer: prometheus.NewRegistry(),
 	})
 	must(r.t, err)
 	r.roller = roller
