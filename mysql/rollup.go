@@ -50,6 +50,8 @@ type RollupState struct {
 	Epoch uint64
 	Owner string
 	Marks []RollupMark // hour, day
+	// ListsDue tells whether ranked lists have grown, or have yet to be made. It may be later than the marks.
+	ListsDue bool
 }
 
 const (

@@ -70,19 +70,28 @@ func (t *transaction) chunkEnd(ctx context.Context, query string, first uint64) 
 	return max(end, first+1), nil
 }
 
-// Rollup reads how far the roll-up came, from one snapshot.
+const selectListsDue = `SELECT EXISTS (SELECT 1 FROM ranked_grown)
+OR EXISTS (SELECT 1 FROM ranked_marks m JOIN archive_marks a ON a.resolution = m.resolution WHERE m.complete_from > a.frozen_before)`
+
+// Rollup reads how far the roll-up came.
 func (d *DB) Rollup(ctx context.Context) (*RollupState, error) {
 	ctx, cancel := d.bounded(ctx)
 	defer cancel()
 	var rows []coverageRow
+	var due bool
 	err := retrying(ctx, func() (err error) {
-		rows, err = readCoverage(ctx, d.sql)
-		return err
+		if rows, err = readCoverage(ctx, d.sql); err != nil {
+			return err
+		}
+		if err = d.sql.GetContext(ctx, &due, selectListsDue); olderSchema(err) {
+			return nil
+		}
+		return meaning(err)
 	})
 	if err != nil {
 		return nil, fmt.Errorf("ask %s: %w", d.cfg.ID, err)
 	}
-	state := &RollupState{Epoch: rows[0].Epoch, Owner: rows[0].Owner}
+	state := &RollupState{Epoch: rows[0].Epoch, Owner: rows[0].Owner, ListsDue: due}
 	for _, r := range rows {
 		state.Marks = append(state.Marks, RollupMark{Resolution: r.Resolution, CompleteBefore: r.Complete, ComputingBefore: r.Computing, NextKey: r.NextKey})
 	}

@@ -40,10 +40,11 @@ type shard struct {
 	fails    []wire.Code // what the next steps fail with
 	lostStep bool        // the next step is done, and its answer lost
 	leaders  []string
+	lists    int // ranked lists to prune
 }
 
 func (s *shard) state() wire.RollupState {
-	return wire.RollupState{Shard: "s1", Epoch: s.epoch, Owner: s.owner, Marks: []wire.RollupMark{
+	return wire.RollupState{Shard: "s1", Epoch: s.epoch, Owner: s.owner, ListsDue: s.lists > 0, Marks: []wire.RollupMark{
 		{Resolution: "hour", CompleteBefore: s.hour, ComputingBefore: s.hour}, {Resolution: "day", CompleteBefore: s.day, ComputingBefore: s.day},
 	}}
 }
@@ -61,7 +62,11 @@ func (s *shard) step(r *wire.RollupRequest) (any, *wire.Problem) {
 	if s.hour+60 > r.Until {
 		mark, size, name = &s.day, 24*60, "day"
 		if s.day+size > s.hour {
-			return wire.RollupStep{Action: wire.RollupIdle}, nil
+			if s.lists == 0 {
+				return wire.RollupStep{Action: wire.RollupIdle}, nil
+			}
+			s.lists--
+			return wire.RollupStep{Action: wire.RollupPruned, Resolution: "hour", Rows: 7}, nil
 		}
 	}
 	actions := []wire.RollupAction{wire.RollupAnnounced, wire.RollupComputed, wire.RollupAdvanced}
@@ -206,6 +211,24 @@ func TestRoleRollsUpWhatIsClosed(t *testing.T) {
 	}
 	if got := len(r.shard.leaders); got != 1 {
 		t.Errorf("the shard was claimed %d times, want once: afterwards there is nothing to do", got)
+	}
+}
+
+// Lists that late events have lengthened don't wait for the next hour. Their rows are not those of the tables.
+func TestRolePrunesLists(t *testing.T) {
+	r := newRig(t, nil)
+	r.runUntil(t, r.shard.reached)
+	r.shard.mu.Lock()
+	r.shard.lists = 3
+	r.shard.mu.Unlock()
+	r.runUntil(t, func() error {
+		if r.shard.lists > 0 {
+			return errors.New("lists are left")
+		}
+		return nil
+	})
+	if rows, steps := r.metric(t, "quipu_rollup_rows_total hour"), r.metric(t, "quipu_rollup_steps_total pruned"); rows != 5 || steps != 3 {
+		t.Errorf("got %v rows and %v steps, want 5 and 3", rows, steps)
 	}
 }
 

@@ -100,7 +100,7 @@ func (r *Roller) todo(ctx context.Context, shard string, until time.Time) (bool,
 	return r.cfg.Archive.Due(ctx, shard), nil
 }
 
-// behind tells whether there is something to roll up.
+// behind tells whether there is something to roll up, or ranked lists to look after.
 func (r *Roller) behind(ctx context.Context, shard string, limit int64) (bool, error) {
 	state, err := r.State(ctx, shard)
 	if err != nil {
@@ -117,7 +117,7 @@ func (r *Roller) behind(ctx context.Context, shard string, limit int64) (bool, e
 		}
 		until = min(until, m.CompleteBefore) // days are made of complete hours
 	}
-	return false, nil
+	return state.ListsDue, nil
 }
 
 // stepAll steps until nothing is left to roll up.

@@ -63,7 +63,7 @@ func (p *Proxy) serveRollup(ctx context.Context, c echo.Context) error {
 		d.suspect(err)
 		return err
 	}
-	out := wire.RollupState{Shard: p.cfg.ShardID, Database: d.ID, Epoch: state.Epoch, Owner: state.Owner}
+	out := wire.RollupState{Shard: p.cfg.ShardID, Database: d.ID, Epoch: state.Epoch, Owner: state.Owner, ListsDue: state.ListsDue}
 	for _, m := range state.Marks {
 		out.Marks = append(out.Marks, wire.RollupMark{Resolution: m.Resolution, CompleteBefore: m.CompleteBefore, ComputingBefore: m.ComputingBefore})
 	}

@@ -59,7 +59,8 @@ type RollupState struct {
 	Database string       `json:"database"`
 	Epoch    uint64       `json:"epoch"` // 0: nobody has led it yet
 	Owner    string       `json:"owner"`
-	Marks    []RollupMark `json:"marks"` // hour, then day
+	Marks    []RollupMark `json:"marks"`     // hour, then day
+	ListsDue bool         `json:"lists_due"` // ranked lists have grown, or have yet to be made
 }
 
 // RollupMark is how far one coarse table came.
