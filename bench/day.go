@@ -21,14 +21,16 @@ const (
 	replicaPatience = 2 * time.Minute
 )
 
-// day is 24 hours of counts, one row a minute for each of many keys.
+// day is 24 hours of counts of a type, one row a minute for each of many keys.
 type day struct {
-	from time.Time // whole minute
-	keys int
-	rows int
+	eventType string
+	prefix    string    // of the keys
+	from      time.Time // whole minute
+	keys      int
+	rows      int
 }
 
-func (d *day) key(n int) string { return fmt.Sprintf("day-%d", n) }
+func (d *day) key(n int) string { return fmt.Sprintf("%s-%d", d.prefix, n) }
 
 // count is what each key has over the day: minute m counts 1 + m mod 7.
 func (d *day) count() int64 {
@@ -39,18 +41,25 @@ func (d *day) count() int64 {
 	return n
 }
 
-// fillDay puts the rows into the tables of every server: the keys come about as always, by an event each, and then rows are made in place, in
-// all three resolutions as Apply would have, outside of replication to halve the time.
-func (b *bench) fillDay(ctx context.Context) (*day, error) {
+// lastDay is the day that ends ten minutes ago, filled once a run.
+func (b *bench) lastDay(ctx context.Context) (*day, error) {
 	if b.day != nil {
 		return b.day, nil
 	}
+	d, err := b.fillDay(ctx, typeDay, "day", time.Now().UTC().Truncate(time.Minute).Add(-day24-10*time.Minute))
+	b.day = d
+	return d, err
+}
+
+// fillDay puts the rows of 24 hours into the tables of every server: the keys come about as always, by an event each, and then rows are made
+// in place, in all three resolutions as Apply would have, outside of replication to halve the time.
+func (b *bench) fillDay(ctx context.Context, eventType, prefix string, from time.Time) (*day, error) {
 	rows := either(b, 10_000_000, 500_000)
-	d := &day{from: time.Now().UTC().Truncate(time.Minute).Add(-day24 - 10*time.Minute), keys: rows / minutesPerDay}
+	d := &day{eventType: eventType, prefix: prefix, from: from, keys: rows / minutesPerDay}
 	d.rows = d.keys * minutesPerDay
-	source, err := load.NewReplay(load.ReplayConfig{Run: b.run + "d", Tally: true}, func(yield func(event.Event, error) bool) {
+	source, err := load.NewReplay(load.ReplayConfig{Run: b.run + prefix, Tally: true}, func(yield func(event.Event, error) bool) {
 		for n := range d.keys {
-			if !yield(event.Event{Type: typeDay, Key: d.key(n), Value: 1, HasValue: true}, nil) {
+			if !yield(event.Event{Type: eventType, Key: d.key(n), Value: 1, HasValue: true}, nil) {
 				return
 			}
 		}
@@ -78,7 +87,6 @@ func (b *bench) fillDay(ctx context.Context) (*day, error) {
 	if err := group.Wait(); err != nil {
 		return nil, err
 	}
-	b.day = d
 	b.say("put %d rows into the tables of each shard's servers in %.0f s", d.rows, time.Since(begin).Seconds())
 	return d, nil
 }
@@ -136,7 +144,7 @@ func (d *day) fill(ctx context.Context, socket string) error {
 		return err
 	}
 	var eventType, first, last sql.NullInt64
-	if err := conn.QueryRowContext(ctx, "SELECT (SELECT id FROM event_types WHERE name = ?), MIN(id), MAX(id) FROM counted_keys WHERE name LIKE 'day-%'", typeDay).
+	if err := conn.QueryRowContext(ctx, "SELECT (SELECT id FROM event_types WHERE name = ?), MIN(id), MAX(id) FROM counted_keys WHERE name LIKE ?", d.eventType, d.prefix+"-%").
 		Scan(&eventType, &first, &last); err != nil {
 		return err
 	}
@@ -153,8 +161,8 @@ func (d *day) fillKeys(ctx context.Context, conn *sql.Conn, eventType, first, la
 	from, to := d.from.Format(time.DateTime), d.from.Add(day24).Format(time.DateTime)
 	if _, err := conn.ExecContext(ctx, `INSERT INTO minute_counts (key_id, event_type_id, start, event_count, value_count, value_sum, value_min, value_max)
 		SELECT k.id, ?, ? + INTERVAL m.seq MINUTE, 1 + m.seq % 7, 1 + m.seq % 7, 3 * (1 + m.seq % 7), 3, 3
-		FROM counted_keys k STRAIGHT_JOIN seq_0_to_1439 m WHERE k.id BETWEEN ? AND ? AND k.name LIKE 'day-%' ORDER BY k.id, m.seq`,
-		eventType, from, first, last); err != nil {
+		FROM counted_keys k STRAIGHT_JOIN seq_0_to_1439 m WHERE k.id BETWEEN ? AND ? AND k.name LIKE ? ORDER BY k.id, m.seq`,
+		eventType, from, first, last, d.prefix+"-%"); err != nil {
 		return fmt.Errorf("make minutes: %w", err)
 	}
 	for resolution, start := range map[string]string{

@@ -54,6 +54,7 @@ func measures() []measure {
 		{"reads", measureReads},
 		{"total", measureTotal},
 		{"rollup", measureRollup},
+		{"archive", measureArchive}, // last: what is older than its day is cold afterwards
 	}
 }
 

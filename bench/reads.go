@@ -26,7 +26,7 @@ const readConnections = 16
 // measureReads takes stats_p99_vs_direct_sql_ratio: one key over 24 hours, keys drawn by Zipf's law, 16 connections, asked of the reader over
 // HTTP and, by the same SQL, of the replicas directly. 10 million rows are put into the tables of every server for it.
 func measureReads(ctx context.Context, b *bench) error {
-	d, err := b.fillDay(ctx)
+	d, err := b.lastDay(ctx)
 	if err != nil {
 		return err
 	}
@@ -164,10 +164,10 @@ func (r *replicas) close() {
 
 func (r *replicas) count(ctx context.Context, d *day, n int) (int64, error) {
 	key := d.key(n)
-	partition := cluster.Partition(typeDay, key, partitions)
+	partition := cluster.Partition(d.eventType, key, partitions)
 	shard := r.byShard[shardOf(partition)]
 	answer, err := shard[int(r.next.Add(1))%len(shard)].Stats(ctx, &mysql.StatsRequest{
-		Type: typeDay, Keys: []mysql.StatsKey{{Partition: partition, Name: key}},
+		Type: d.eventType, Keys: []mysql.StatsKey{{Partition: partition, Name: key}},
 		From: d.from.Unix() / 60, To: d.from.Add(day24).Unix() / 60, MaxPoints: 1,
 	})
 	if err != nil {
@@ -183,7 +183,7 @@ func shardOf(partition int) string {
 
 func (d *day) url(b *bench, n int) string {
 	q := url.Values{
-		"type": {typeDay}, "key": {d.key(n)}, "function": {"count"},
+		"type": {d.eventType}, "key": {d.key(n)}, "function": {"count"},
 		"from": {d.from.Format(time.RFC3339)}, "to": {d.from.Add(day24).Format(time.RFC3339)},
 	}
 	return b.is.URLs["reader"] + "/v1/stats?" + q.Encode()

@@ -29,6 +29,7 @@ const (
 	typeProbe  = "bench_probe"
 	typeDay    = "bench_day"
 	typeYear   = "bench_year"
+	typeCold   = "bench_cold"
 )
 
 // bench is one run on one cluster.
@@ -94,6 +95,7 @@ func eventTypes() []event.Type {
 		{Name: typeProbe, AcceptLate: event.DefaultAcceptLate, Description: "for freshness"},
 		{Name: typeDay, Unit: "ms", AcceptLate: event.DefaultAcceptLate, Description: "for reads of a day"},
 		{Name: typeYear, Unit: "ms", AcceptLate: 2 * year, Description: "for totals of all time"},
+		{Name: typeCold, Unit: "ms", AcceptLate: event.DefaultAcceptLate, Description: "for cold storage"},
 	}
 }
 

@@ -27,7 +27,7 @@ const (
 // timed, first alone, then beside a roll-up of some hours of the day that was filled, which lasts as long as it takes. For that the watermark of
 // hours is set back on all servers, and their hours removed.
 func measureRollup(ctx context.Context, b *bench) error {
-	d, err := b.fillDay(ctx)
+	d, err := b.lastDay(ctx)
 	if err != nil {
 		return err
 	}
