@@ -83,7 +83,8 @@ func (t *transaction) beginRestore(ctx context.Context, table resolution, from, 
 	if err != nil {
 		return 0, "", err
 	}
-	for _, r := range overlapping {
+	if len(overlapping) > 0 {
+		r := overlapping[0]
 		if r.From == from && r.To == to && r.State != rangeReleasing {
 			return r.ID, r.State, nil
 		}

@@ -200,12 +200,6 @@ func (f *faults) set(fails func(n int, what string) (before, after error)) {
 	f.fails, f.seen = fails, nil
 }
 
-func (f *faults) calls() []string {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	return slices.Clone(f.seen)
-}
-
 func around[T any](f *faults, what string, call func() (T, error)) (T, error) {
 	var none T
 	before, after := f.next(what)

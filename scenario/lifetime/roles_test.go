@@ -2,7 +2,6 @@ package lifetime_test
 
 import (
 	"context"
-	"errors"
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
@@ -255,8 +254,6 @@ type fuse struct {
 	before atomic.Bool
 	cut    atomic.Pointer[context.CancelFunc]
 }
-
-var errBlown = errors.New("the fuse blew")
 
 func (f *fuse) guard(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, q *http.Request) {
