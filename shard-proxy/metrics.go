@@ -21,6 +21,7 @@ type metrics struct {
 	rows       prometheus.Counter
 	rollupRows *prometheus.CounterVec
 	archive    archiveMetrics
+	cache      *cacheMetrics
 	cachedKeys prometheus.Gauge
 	reads      *prometheus.CounterVec
 	fallbacks  *prometheus.CounterVec
@@ -50,6 +51,7 @@ func newMetrics(r prometheus.Registerer) *metrics {
 		running: gauge("running_count", "Calls that have a place in their class.", "class"),
 		waiting: gauge("waiting_count", "Calls that wait for a place.", "class"),
 		refused: counter("refused_total", "Calls refused because their class was full.", "class"),
+		cache:   newCacheMetrics(r),
 		rows:    f.NewCounter(prometheus.CounterOpts{Name: "quipu_shard_proxy_applied_rows_total", Help: "Rows of committed flushes."}),
 		archive: archiveMetrics{
 			exported:      counter("archive_exported_rows_total", "Rows read for the archive.", "resolution"),

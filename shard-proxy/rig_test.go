@@ -69,6 +69,7 @@ func newRig(t *testing.T, servers *testkit.ShardServers, change ...func(*shardpr
 		EventTypes: func() map[string]event.Type { return map[string]event.Type{"view": {Name: "view", Unit: "ms"}} },
 		Apply:      account(servers, local.AccountApply), Read: account(servers, local.AccountRead), Monitor: account(servers, local.AccountMonitor),
 		MaxLag: 2 * time.Second, ProbeInterval: 50 * time.Millisecond, Registerer: r.registry,
+		Cache: shardproxy.CacheConfig{Bytes: -1}, // these tests look at what databases answer
 	}
 	for _, c := range change {
 		c(&cfg)
