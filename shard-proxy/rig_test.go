@@ -51,6 +51,7 @@ type rig struct {
 	client   *wire.Client
 	url      string
 	proxy    *shardproxy.Proxy
+	cfg      shardproxy.Config
 
 	snapshot atomic.Pointer[cluster.Snapshot]
 	mu       sync.Mutex
@@ -74,6 +75,15 @@ func newRig(t *testing.T, servers *testkit.ShardServers, change ...func(*shardpr
 	for _, c := range change {
 		c(&cfg)
 	}
+	r.serve(cfg)
+	return r
+}
+
+// serve runs a proxy behind HTTP until the test ends.
+func (r *rig) serve(cfg shardproxy.Config) {
+	t := r.t
+	t.Helper()
+	r.cfg = cfg
 	var err error
 	if r.proxy, err = shardproxy.New(cfg); err != nil {
 		t.Fatal(err)
@@ -97,7 +107,6 @@ func newRig(t *testing.T, servers *testkit.ShardServers, change ...func(*shardpr
 		}
 	})
 	testkit.Eventually(t, patience, func() error { return r.proxy.Ready(t.Context()) })
-	return r
 }
 
 // bothHealthy waits until reads come from the replica.
