@@ -16,11 +16,11 @@ import (
 )
 
 const (
-	partitions  = local.DefaultPartitions
-	startLimit  = 3 * time.Minute
-	stopLimit   = 2 * time.Minute
-	bufferPool  = 1 << 30
-	fullLoad    = 400_000 // events a second that a machine like this has to take; half of it is the load beside which the latencies are measured
+	partitions = local.DefaultPartitions
+	startLimit = 3 * time.Minute
+	stopLimit  = 2 * time.Minute
+	bufferPool = 1 << 30
+	fullLoad   = 400_000 // events a second that a machine like this has to take; half of it is the load beside which the latencies are measured
 )
 
 // Event types of the measures, so that they don't meddle with each other.
