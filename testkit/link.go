@@ -19,7 +19,7 @@ type Link struct {
 	done     sync.WaitGroup
 
 	mu      sync.Mutex
-	target  string
+	target  func() string
 	weather weather
 	changed chan struct{} // closed at the next change of the weather
 	conns   map[*net.TCPConn]bool
@@ -40,7 +40,7 @@ func NewLink(t testing.TB) *Link {
 	if err != nil {
 		t.Fatal(err)
 	}
-	l := &Link{listener: listener, changed: make(chan struct{}), conns: map[*net.TCPConn]bool{}}
+	l := &Link{listener: listener, target: func() string { return "" }, changed: make(chan struct{}), conns: map[*net.TCPConn]bool{}}
 	l.done.Go(l.accept)
 	t.Cleanup(l.close)
 	return l
@@ -66,7 +66,10 @@ func (l *Link) Address() string { return l.listener.Addr().String() }
 func (l *Link) URL() string { return "http://" + l.Address() }
 
 // Lead says where the server is.
-func (l *Link) Lead(target string) {
+func (l *Link) Lead(target string) { l.LeadTo(func() string { return target }) }
+
+// LeadTo says who knows where the server is. It is asked for every connection; nowhere is "".
+func (l *Link) LeadTo(target func() string) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.target = target
@@ -128,7 +131,7 @@ func (l *Link) connect(client *net.TCPConn) {
 	l.mu.Lock()
 	target := l.target
 	l.mu.Unlock()
-	conn, err := net.Dial("tcp4", target)
+	conn, err := net.Dial("tcp4", target())
 	if err != nil {
 		l.drop(client)
 		return
