@@ -164,6 +164,9 @@ func (c *Client) request(ctx context.Context, method, url, contentType string, b
 	if c.authorization != "" {
 		req.Header["Authorization"] = []string{c.authorization}
 	}
+	if caller := CallerOf(ctx); caller != "" {
+		req.Header[HeaderCaller] = []string{caller}
+	}
 	if deadline, ok := ctx.Deadline(); ok {
 		left := max(1, time.Until(deadline).Milliseconds())
 		req.Header[HeaderDeadline] = []string{strconv.FormatInt(left, 10)}
