@@ -173,6 +173,9 @@ func (c *Client) request(ctx context.Context, method, url, contentType string, b
 	if c.repeatable {
 		req.Header["X-Idempotency-Key"] = nil // net/http takes its presence as leave to repeat a POST, and does not send it
 	}
+	if caller := CallerOf(ctx); caller != "" {
+		req.Header[HeaderCaller] = []string{caller}
+	}
 	if deadline, ok := ctx.Deadline(); ok {
 		left := max(1, time.Until(deadline).Milliseconds())
 		req.Header[HeaderDeadline] = []string{strconv.FormatInt(left, 10)}
