@@ -59,10 +59,15 @@ type ShardProxy struct {
 	MaxLag            time.Duration `yaml:"max_lag" range:"10ms..1d"`
 	ApplyTimeout      time.Duration `yaml:"apply_timeout" range:"100ms..5m"`
 	PointTimeout      time.Duration `yaml:"point_timeout" range:"10ms..5m"`
+	SeriesTimeout     time.Duration `yaml:"series_timeout" range:"10ms..5m"`
 	ScanTimeout       time.Duration `yaml:"scan_timeout" range:"10ms..5m"`
+	AdminTimeout      time.Duration `yaml:"admin_timeout" range:"10ms..5m"`
 	ApplyConnections  int           `yaml:"apply_connections" range:"1..64"`
 	ReadConnections   int           `yaml:"read_connections" range:"1..1000"`
 	CachedKeys        int           `yaml:"cached_keys" range:"1000..100000000"`
+	CacheBytes        Size          `yaml:"cache_bytes" range:"1MiB..1TiB"`
+	CacheOpen         time.Duration `yaml:"cache_open" range:"1ms..1m"`
+	CacheWaiters      int           `yaml:"cache_waiters" range:"1..100000"`
 	ProbeInterval     time.Duration `yaml:"probe_interval" range:"50ms..1m"`
 	ProbeTimeout      time.Duration `yaml:"probe_timeout" range:"50ms..1m"`
 	PartitionInterval time.Duration `yaml:"partition_interval" range:"1s..1h"`

@@ -115,7 +115,7 @@ func (p *Proxy) find(ctx context.Context, questions []asking, r *wire.StatsReque
 		case !a.some():
 			missed = append(missed, a)
 		case refresh:
-			p.flights.refresh(ctx, a.question, p.cfg.PointTimeout, p.loadStats)
+			p.flights.refresh(ctx, a.question, p.statsTimeout(), p.loadStats)
 			p.metrics.cache.answered(outcomeRefreshed, 1)
 		case a.unchanged:
 			p.metrics.cache.answered(outcomeUnchanged, 1)
@@ -124,7 +124,7 @@ func (p *Proxy) find(ctx context.Context, questions []asking, r *wire.StatsReque
 		}
 	}
 	if len(missed) > 0 {
-		if err := p.answerFrom(ctx, missed, p.cfg.PointTimeout, r.MinAsOf, p.loadStats); err != nil {
+		if err := p.answerFrom(ctx, missed, p.statsTimeout(), r.MinAsOf, p.loadStats); err != nil {
 			return err
 		}
 	}
@@ -133,6 +133,9 @@ func (p *Proxy) find(ctx context.Context, questions []asking, r *wire.StatsReque
 	}
 	return nil
 }
+
+// statsTimeout bounds a query with its wait for a place. Its class bounds it further.
+func (p *Proxy) statsTimeout() time.Duration { return max(p.cfg.PointTimeout, p.cfg.SeriesTimeout) }
 
 // coldIsWhole tells whether what cold storage is said to hold is said of exactly these keys and their points. Points that were read before rows became cold
 // hold them already: whoever adds them must not be told of objects for another key.
@@ -179,6 +182,8 @@ func (p *Proxy) loadStats(ctx context.Context, questions []question) (map[questi
 	begin := time.Now()
 	var got *mysql.StatsAnswer
 	from, err := p.reading(ctx, func(ctx context.Context, db *mysql.DB) (err error) {
+		ctx, done := p.within(ctx, classOfStats(&wire.StatsRequest{Step: q.step}))
+		defer done()
 		got, err = db.Stats(ctx, request)
 		return err
 	})

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/quipudb/quipu/mysql"
+	"github.com/quipudb/quipu/mysql/guard"
 )
 
 const (
@@ -92,6 +93,8 @@ func (f *feed) look(ctx context.Context) {
 	var changes *mysql.Changes
 	after := f.history.after()
 	from, err := f.proxy.reading(ctx, func(ctx context.Context, db *mysql.DB) (err error) {
+		ctx, done := f.proxy.within(ctx, guard.Point)
+		defer done()
 		changes, err = db.Changes(ctx, after, feedChanges)
 		return err
 	})
