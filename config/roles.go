@@ -65,7 +65,7 @@ type ShardProxy struct {
 	ApplyConnections  int           `yaml:"apply_connections" range:"1..64"`
 	ReadConnections   int           `yaml:"read_connections" range:"1..1000"`
 	CachedKeys        int           `yaml:"cached_keys" range:"1000..100000000"`
-	CacheBytes        Size          `yaml:"cache_bytes" range:"1MiB..1TiB"`
+	CacheBytes        Size          `yaml:"cache_bytes" range:"0B..1TiB"`
 	CacheOpen         time.Duration `yaml:"cache_open" range:"1ms..1m"`
 	CacheWaiters      int           `yaml:"cache_waiters" range:"1..100000"`
 	ProbeInterval     time.Duration `yaml:"probe_interval" range:"50ms..1m"`

@@ -14,7 +14,7 @@ type CacheConfig struct {
 	Bytes      int64         // of answers; 128 MiB. Below 0: nothing is kept, and every query is asked
 	Changes    int64         // bytes of late changes that are remembered; an eighth of Bytes
 	OpenFor    time.Duration // an answer of minutes that are still counted into is given again for so long; 1 s
-	Revalidate time.Duration // and for so long after that while it is asked anew; 3 s
+	Revalidate time.Duration // and for so long after that while it is asked anew; 1 s
 	Waiters    int           // calls that wait for queries of others; 4,096
 }
 
@@ -29,7 +29,7 @@ func (c CacheConfig) withDefaults() CacheConfig {
 		c.OpenFor = time.Second
 	}
 	if c.Revalidate <= 0 {
-		c.Revalidate = 3 * time.Second
+		c.Revalidate = time.Second
 	}
 	if c.Waiters <= 0 {
 		c.Waiters = 4096
