@@ -32,6 +32,7 @@ type ClientConfig struct {
 	MaxPerHost     int           // connections a host, beyond which calls wait for one; 1,024
 	MaxReplyBytes  int64         // longest accepted answer; 64 MiB
 	UserAgent      string        // "quipu"
+	Origin         func() Origin // of calls whose context has none; optional
 }
 
 // Client makes calls to other processes. It is safe for concurrent use, keeps connections alive and never follows redirects.
@@ -42,6 +43,7 @@ type Client struct {
 	http          *http.Client
 	authorization string
 	userAgent     string
+	origin        func() Origin
 	timeout       time.Duration
 	maxReply      int64
 }
@@ -82,6 +84,7 @@ func NewClient(cfg ClientConfig) *Client {
 			CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 		},
 		userAgent: cfg.UserAgent,
+		origin:    cfg.Origin,
 		timeout:   cfg.Timeout,
 		maxReply:  cfg.MaxReplyBytes,
 	}
@@ -167,6 +170,11 @@ func (c *Client) request(ctx context.Context, method, url, contentType string, b
 	if deadline, ok := ctx.Deadline(); ok {
 		left := max(1, time.Until(deadline).Milliseconds())
 		req.Header[HeaderDeadline] = []string{strconv.FormatInt(left, 10)}
+	}
+	if o, ok := OriginOf(ctx); ok {
+		o.put(req.Header)
+	} else if c.origin != nil {
+		c.origin().put(req.Header)
 	}
 	return req, nil
 }
