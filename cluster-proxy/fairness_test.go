@@ -20,7 +20,7 @@ import (
 
 // as makes calls on behalf of a process.
 func as(ctx context.Context, caller, zone string) context.Context {
-	return wire.WithOrigin(ctx, wire.Origin{Caller: caller, Zone: zone})
+	return wire.WithOrigin(ctx, wire.Origin{Member: caller, Zone: zone})
 }
 
 func (f *fleet) statsAs(caller, zone string, keys ...string) error {
@@ -142,7 +142,7 @@ func TestOriginTravelsAndZonesArePreferred(t *testing.T) {
 	p := f.proxies["s1-2"]
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if want := (wire.Origin{Caller: "reader/r1", Zone: "z9"}); p.from[0] != want {
+	if want := (wire.Origin{Member: "reader/r1", Zone: "z9"}); p.from[0] != want {
 		t.Errorf("the shard proxy was called on behalf of %+v, want %+v", p.from[0], want)
 	}
 }

@@ -41,10 +41,10 @@ func (p *Proxy) bounded(call, class string, timeout time.Duration, h handler) ec
 		begin := time.Now()
 		defer func() { p.metrics.called(call, err, time.Since(begin)) }()
 		origin := wire.OriginOfHeader(c.Request().Header)
-		if err := p.room.enter(origin.Caller, class); err != nil {
+		if err := p.room.enter(origin.Member, class); err != nil {
 			return err
 		}
-		defer p.room.leave(origin.Caller, class)
+		defer p.room.leave(origin.Member, class)
 		ctx, cancel := context.WithTimeout(wire.WithOrigin(c.Request().Context(), origin), timeout)
 		defer cancel()
 		return h(ctx, c)

@@ -26,7 +26,7 @@ func (p *Proxy) serveApply(ctx context.Context, c echo.Context) error {
 	}
 	if !p.bytes.TryAcquire(size) {
 		origin, _ := wire.OriginOf(ctx)
-		p.metrics.refused.WithLabelValues("bytes", roleOf(origin.Caller)).Inc()
+		p.metrics.refused.WithLabelValues("bytes", roleOf(origin.Member)).Inc()
 		return wire.NewProblem(wire.CodeOverloaded, "too many bytes of apply bodies are in flight").WithRetryAfter(overloadedFor)
 	}
 	p.metrics.bytes.Add(float64(size))

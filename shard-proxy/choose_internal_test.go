@@ -44,7 +44,7 @@ func TestCandidatesPreferTheZone(t *testing.T) {
 	}
 	for _, c := range []struct{ zone, want string }{{"z1", "c b a d"}, {"z2", "b c a d"}} {
 		for range 3 {
-			ctx := wire.WithOrigin(context.Background(), wire.Origin{Caller: "reader/r", Zone: c.zone})
+			ctx := wire.WithOrigin(context.Background(), wire.Origin{Member: "reader/r", Zone: c.zone})
 			if got := order(p.candidates(all, p.zoneOf(ctx))); got != c.want {
 				t.Errorf("for zone %s: %s, want %s", c.zone, got, c.want)
 			}

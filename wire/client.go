@@ -33,6 +33,9 @@ type ClientConfig struct {
 	MaxReplyBytes  int64         // longest accepted answer; 64 MiB
 	UserAgent      string        // "quipu"
 	Origin         func() Origin // of calls whose context has none; optional
+	// Repeatable says that every call may reach its server twice. Then one whose connection, kept from an earlier call, turns out to be broken is
+	// sent again over a new one: that says nothing of the server.
+	Repeatable bool
 }
 
 // Client makes calls to other processes. It is safe for concurrent use, keeps connections alive and never follows redirects.
@@ -46,6 +49,7 @@ type Client struct {
 	origin        func() Origin
 	timeout       time.Duration
 	maxReply      int64
+	repeatable    bool
 }
 
 // Reply is a successful answer.
@@ -87,6 +91,8 @@ func NewClient(cfg ClientConfig) *Client {
 		origin:    cfg.Origin,
 		timeout:   cfg.Timeout,
 		maxReply:  cfg.MaxReplyBytes,
+
+		repeatable: cfg.Repeatable,
 	}
 	if cfg.Token != "" {
 		c.authorization = "Bearer " + cfg.Token
@@ -166,6 +172,12 @@ func (c *Client) request(ctx context.Context, method, url, contentType string, b
 	}
 	if c.authorization != "" {
 		req.Header["Authorization"] = []string{c.authorization}
+	}
+	if c.repeatable {
+		req.Header["X-Idempotency-Key"] = nil // net/http takes its presence as leave to repeat a POST, and does not send it
+	}
+	if caller := CallerOf(ctx); caller != "" {
+		req.Header[HeaderCaller] = []string{caller}
 	}
 	if deadline, ok := ctx.Deadline(); ok {
 		left := max(1, time.Until(deadline).Milliseconds())

@@ -8,15 +8,15 @@ import (
 // Headers that say on whose behalf an internal call is made. They are believed of callers with the scope internal only, and travel on: a
 // proxy passes on those of who called it.
 const (
-	HeaderCaller = "Quipu-Caller" // role and member: "reader/reader-10.0.0.5_8081"
+	HeaderMember = "Quipu-Member" // role and id: "reader/reader-10.0.0.5_8081"
 	HeaderZone   = "Quipu-Zone"   // of that process
 )
 
-// Origin is the process on whose behalf a call is made. Zero values are unknown.
-type Origin struct{ Caller, Zone string }
+// Origin is the process on whose behalf a call is made; for whom that process asks is its caller (CallerOf). Zero values are unknown.
+type Origin struct{ Member, Zone string }
 
-// UnknownCaller stands for callers that don't say who they are.
-const UnknownCaller = "unknown"
+// UnknownMember stands for processes that don't say who they are.
+const UnknownMember = "unknown"
 
 // maxOriginBytes bounds the texts of an origin.
 const maxOriginBytes = 128
@@ -36,9 +36,9 @@ func OriginOf(ctx context.Context) (Origin, bool) {
 
 // OriginOfHeader reads who makes a request. What makes no sense is unknown.
 func OriginOfHeader(h http.Header) Origin {
-	o := Origin{Caller: originText(h.Get(HeaderCaller)), Zone: originText(h.Get(HeaderZone))}
-	if o.Caller == "" {
-		o.Caller = UnknownCaller
+	o := Origin{Member: originText(h.Get(HeaderMember)), Zone: originText(h.Get(HeaderZone))}
+	if o.Member == "" {
+		o.Member = UnknownMember
 	}
 	return o
 }
@@ -57,8 +57,8 @@ func originText(s string) string {
 }
 
 func (o Origin) put(h http.Header) {
-	if o.Caller != "" {
-		h[HeaderCaller] = []string{o.Caller}
+	if o.Member != "" {
+		h[HeaderMember] = []string{o.Member}
 	}
 	if o.Zone != "" {
 		h[HeaderZone] = []string{o.Zone}

@@ -14,15 +14,15 @@ func TestOriginOfHeader(t *testing.T) {
 		name, caller, zone string
 		want               wire.Origin
 	}{
-		{"both", "reader/r1", "z1", wire.Origin{Caller: "reader/r1", Zone: "z1"}},
-		{"none", "", "", wire.Origin{Caller: wire.UnknownCaller}},
-		{"a space", "reader r1", "z 1", wire.Origin{Caller: wire.UnknownCaller}},
-		{"not ASCII", "réader", "z1", wire.Origin{Caller: wire.UnknownCaller, Zone: "z1"}},
-		{"too long", strings.Repeat("r", 129), "z1", wire.Origin{Caller: wire.UnknownCaller, Zone: "z1"}},
+		{"both", "reader/r1", "z1", wire.Origin{Member: "reader/r1", Zone: "z1"}},
+		{"none", "", "", wire.Origin{Member: wire.UnknownMember}},
+		{"a space", "reader r1", "z 1", wire.Origin{Member: wire.UnknownMember}},
+		{"not ASCII", "réader", "z1", wire.Origin{Member: wire.UnknownMember, Zone: "z1"}},
+		{"too long", strings.Repeat("r", 129), "z1", wire.Origin{Member: wire.UnknownMember, Zone: "z1"}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			h := http.Header{}
-			h.Set(wire.HeaderCaller, c.caller)
+			h.Set(wire.HeaderMember, c.caller)
 			h.Set(wire.HeaderZone, c.zone)
 			if got := wire.OriginOfHeader(h); got != c.want {
 				t.Errorf("got %+v, want %+v", got, c.want)
@@ -36,7 +36,7 @@ func TestClientTellsTheOrigin(t *testing.T) {
 	var got wire.Origin
 	s := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) { got = wire.OriginOfHeader(r.Header) }))
 	defer s.Close()
-	own, other := wire.Origin{Caller: "cluster-proxy/p1", Zone: "z1"}, wire.Origin{Caller: "reader/r1"}
+	own, other := wire.Origin{Member: "cluster-proxy/p1", Zone: "z1"}, wire.Origin{Member: "reader/r1"}
 	c := wire.NewClient(wire.ClientConfig{Origin: func() wire.Origin { return own }})
 	defer c.Close()
 	if err := c.JSON(t.Context(), http.MethodGet, s.URL, nil, nil); err != nil || got != own {

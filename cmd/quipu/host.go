@@ -101,7 +101,7 @@ func (h *host) listen() error {
 		id = memberID(h.post.role, url)
 	}
 	h.member = cluster.Member{ID: id, Role: h.post.role, URL: url, Shard: h.post.shard, Zone: h.cfg.Cluster.Zone, Version: version}
-	h.origin = wire.Origin{Caller: string(h.member.Role) + "/" + id, Zone: h.member.Zone}
+	h.origin = wire.Origin{Member: string(h.member.Role) + "/" + id, Zone: h.member.Zone}
 	folder := filepath.Join(h.cfg.Cluster.DataDir, "directory")
 	if err := os.MkdirAll(folder, 0o750); err != nil {
 		return fmt.Errorf("make folder for the directory: %w", err)
@@ -194,11 +194,12 @@ func newVerifier(cfg *config.Effective, internalToken string) (*auth.Verifier, e
 }
 
 // commandOrigin is that of commands: they are no members.
-func commandOrigin() wire.Origin { return wire.Origin{Caller: "command/quipu"} }
+func commandOrigin() wire.Origin { return wire.Origin{Member: "command/quipu"} }
 
 func newCalls(cfg *config.Effective, internalToken string, origin func() wire.Origin) *wire.Client {
 	return wire.NewClient(wire.ClientConfig{
-		Token: internalToken, Timeout: cfg.HTTP.CallTimeout, DialTimeout: cfg.HTTP.DialTimeout, MaxIdlePerHost: cfg.HTTP.IdlePerHost,
+		Repeatable: true, // all calls between roles are: they read, or compare and set
+		Token:      internalToken, Timeout: cfg.HTTP.CallTimeout, DialTimeout: cfg.HTTP.DialTimeout, MaxIdlePerHost: cfg.HTTP.IdlePerHost,
 		IdleTimeout: cfg.HTTP.IdleTimeout / 2, UserAgent: "quipu/" + version, Origin: origin,
 	})
 }
