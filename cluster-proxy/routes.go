@@ -30,6 +30,8 @@ func (p *Proxy) Register(e *echo.Echo, v *auth.Verifier) {
 	post(wire.PathTop, "top", p.cfg.ReadTimeout, serve(p.top))
 	post(wire.PathKeyInfo, "lookup_key", p.cfg.ReadTimeout, serve(p.lookupKey))
 	post(wire.PathKeysImport, "import_keys", p.cfg.ApplyTimeout, serve(p.importKeys))
+	g.GET(wire.PathQueries, p.bounded("queries", p.cfg.ReadTimeout, p.serveQueries))
+	g.DELETE(wire.PathQueries+"/:id", p.bounded("kill_query", killTimeout, p.serveKill))
 	g.GET(wire.PathCheckpoints, p.bounded("checkpoints", p.cfg.ReadTimeout, p.serveCheckpoints))
 }
 
