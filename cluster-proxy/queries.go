@@ -56,7 +56,9 @@ func (p *Proxy) serveQueries(ctx context.Context, c echo.Context) error {
 	slices.SortFunc(out.Digests, func(a, b wire.QueryDigest) int {
 		return cmp.Or(cmp.Compare(b.TotalSeconds, a.TotalSeconds), cmp.Compare(a.ID, b.ID), cmp.Compare(a.Proxy, b.Proxy))
 	})
-	slices.SortFunc(out.Missing, func(a, b wire.MissingMember) int { return cmp.Or(cmp.Compare(a.Shard, b.Shard), cmp.Compare(a.Proxy, b.Proxy)) })
+	slices.SortFunc(out.Missing, func(a, b wire.MissingMember) int {
+		return cmp.Or(cmp.Compare(a.Shard, b.Shard), cmp.Compare(a.Proxy, b.Proxy))
+	})
 	return httpserver.SendJSON(c, out)
 }
 
