@@ -64,6 +64,7 @@ const (
 	numRecordChanged   = 1020
 	numTableChanged    = 1412 // a time partition was made after the snapshot began
 	numInterrupted     = 1317
+	numNoThread        = 1094
 	numStatementTime   = 1969 // MariaDB
 	numExecutionTime   = 3024 // MySQL
 )
