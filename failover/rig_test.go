@@ -270,8 +270,9 @@ func (r *rig) count(database string, until uint64) error {
 func (r *rig) offset(database string) (next uint64) {
 	r.t.Helper()
 	var counted uint64
-	r.must(r.root(database, "SELECT next_offset FROM quipu.checkpoints WHERE partition_id = 0", &next))
-	r.must(r.root(database, "SELECT COALESCE(SUM(event_count), 0) FROM quipu.minute_counts", &counted))
+	row := r.servers[database].Root().QueryRowContext(r.t.Context(),
+		"SELECT next_offset, (SELECT COALESCE(SUM(event_count), 0) FROM quipu.minute_counts) FROM quipu.checkpoints WHERE partition_id = 0")
+	r.must(row.Scan(&next, &counted))
 	if counted != next-1 {
 		r.t.Errorf("%s: %d counted, but the checkpoint is at %d", database, counted, next)
 	}
