@@ -23,9 +23,10 @@ const (
 	askEvery   = 20 * time.Millisecond  // adds up to this much to what is measured
 )
 
-// measureFreshness takes freshness_p99_ms: under half of the highest load, single events are posted to every partition, and the time is
+// measureFreshness takes freshness_p99_ms: under half of the full load, single events are posted to every partition, and the time is
 // taken from sending each until a reader's answer holds it. The load is of keys that are known, as most of those of a service that has run
-// for a while are: those of the ingest load. It runs for some seconds before the first probe.
+// for a while are: those of the ingest load. It runs for some seconds before the first probe. Then freshness_at_half_of_highest_p99_ms: the same under half of
+// what the ingest load reached in this run.
 func measureFreshness(ctx context.Context, b *bench) error {
 	if b.ingested == 0 {
 		if err := b.makeKeysKnown(ctx); err != nil {
@@ -45,6 +46,15 @@ func measureFreshness(ctx context.Context, b *bench) error {
 		Note: fmt.Sprintf("from send to readable at %.0f events/s of known keys, after %.0f s of that; %d probes over %d partitions, p50 %.0f ms, longest %.0f ms",
 			f.rate, f.lead.Seconds(), found.Count(), partitions, ms(found.Percentile(50)), ms(found.Max())),
 	})
+	if b.ingested == 0 {
+		return nil
+	}
+	f.name, f.rate, f.seed, f.length = "freshness_at_half_of_highest", b.ingested/2, 4, either(b, 20*time.Second, 3*time.Second)
+	if found, err = b.timeProbes(ctx, f); err != nil {
+		return err
+	}
+	b.results.value("freshness_at_half_of_highest_p99_ms", ms(found.Percentile(99)), "ms", fmt.Sprintf(
+		"the same at %.0f events/s; p50 %.0f ms, longest %.0f ms", f.rate, ms(found.Percentile(50)), ms(found.Max())))
 	return nil
 }
 
@@ -61,8 +71,8 @@ func measureCold(ctx context.Context, b *bench) error {
 	return nil
 }
 
-// halfLoad is half of the highest rate, as measured in this run.
-func (b *bench) halfLoad() float64 { return cmp.Or(b.options.rate, b.ingested/2, defaultRate/2) }
+// halfLoad is half of the full load.
+func (b *bench) halfLoad() float64 { return cmp.Or(b.options.rate, fullLoad/2) }
 
 // makeKeysKnown sends what the ingest load would have.
 func (b *bench) makeKeysKnown(ctx context.Context) error {

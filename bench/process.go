@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"fmt"
 	"maps"
 	"os"
@@ -65,6 +66,8 @@ func (b *bench) tellCPU(before, after map[string]time.Duration, events int64, el
 	b.results.value("ingest_cpu_us_per_event", total.Seconds()*1e6/float64(events), "µs", fmt.Sprintf("%.0f%% of a core", 100*total.Seconds()/elapsed.Seconds()))
 }
 
+const windowIDs = "quipu_writer_window_ids"
+
 // watchMemory notes the most memory that each process has held so far. Processes end and start: it is called now and then.
 func (b *bench) watchMemory() {
 	for _, p := range b.cluster.Description().Processes {
@@ -78,7 +81,31 @@ func (b *bench) watchMemory() {
 	}
 }
 
-// tellMemory notes the peaks: of the hungriest process of each role.
+// watchWindows notes memory and ids after a measure.
+func (b *bench) watchWindows(ctx context.Context) error {
+	b.watchMemory()
+	writer, err := b.scrape(ctx, "writer")
+	if err != nil {
+		return err
+	}
+	b.ids = max(b.ids, writer.sum(windowIDs))
+	return nil
+}
+
+// peak is the most memory that a writer held, and how many ids.
+type peak struct {
+	bytes uint64
+	ids   float64
+}
+
+// loadIsOver notes what the writer held during the ingest load: its windows grow with every load that comes within their ten minutes after it.
+func (b *bench) loadIsOver(ctx context.Context) error {
+	err := b.watchWindows(ctx)
+	b.loaded = &peak{bytes: b.peaks["writer"], ids: b.ids}
+	return err
+}
+
+// tellMemory notes the peaks: of the hungriest process of each role; of the writer, that during the ingest load.
 func (b *bench) tellMemory() {
 	for _, role := range slices.Sorted(maps.Keys(b.peaks)) {
 		f := figure{Name: "peak_rss_mib_" + strings.ReplaceAll(role, "-", "_"), Value: float64(b.peaks[role]) / (1 << 20), Unit: "MiB"}
@@ -87,6 +114,10 @@ func (b *bench) tellMemory() {
 			f.Note = "server, with what it caches"
 		default:
 			f.Target, f.AtMost = atLeast(1024), true
+		}
+		if role == "writer" && b.loaded != nil {
+			b.results.value(f.Name+"_whole_run", f.Value, f.Unit, fmt.Sprintf("%.1f million ids in the windows at most", b.ids/1e6))
+			f.Value, f.Note = float64(b.loaded.bytes)/(1<<20), fmt.Sprintf("during the ingest load, %.1f million ids in the windows", b.loaded.ids/1e6)
 		}
 		b.results.add(f)
 	}

@@ -16,11 +16,11 @@ import (
 )
 
 const (
-	partitions  = local.DefaultPartitions
-	startLimit  = 3 * time.Minute
-	stopLimit   = 2 * time.Minute
-	bufferPool  = 1 << 30
-	defaultRate = 400_000 // events a second, where the figure was not measured in this run
+	partitions = local.DefaultPartitions
+	startLimit = 3 * time.Minute
+	stopLimit  = 2 * time.Minute
+	bufferPool = 1 << 30
+	fullLoad   = 400_000 // events a second that a machine like this has to take; half of it is the load beside which the latencies are measured
 )
 
 // Event types of the measures, so that they don't meddle with each other.
@@ -47,6 +47,8 @@ type bench struct {
 	day      *day              // once filled
 	ingested float64           // events a second, once measured
 	peaks    map[string]uint64 // bytes by process
+	ids      float64           // the most in the writer's windows that was seen
+	loaded   *peak             // of the writer, when the ingest load was over
 }
 
 // newBench starts a cluster in an empty folder.

@@ -23,7 +23,7 @@ const (
 	applySeconds = "quipu_mysql_apply_transaction_seconds"
 )
 
-// measureRollup takes rollup_one_million_rows_seconds and apply_p99_with_rollup_ratio: under half of the highest load, the transactions of Apply are
+// measureRollup takes rollup_one_million_rows_seconds and apply_p99_with_rollup_ratio: under half of the full load, the transactions of Apply are
 // timed, first alone, then beside a roll-up of some hours of the day that was filled, which lasts as long as it takes. For that the watermark of
 // hours is set back on all servers, and their hours removed.
 func measureRollup(ctx context.Context, b *bench) error {
@@ -31,10 +31,7 @@ func measureRollup(ctx context.Context, b *bench) error {
 	if err != nil {
 		return err
 	}
-	rate := defaultRate / 2.0
-	if b.ingested > 0 {
-		rate = b.ingested / 2
-	}
+	rate := b.halfLoad()
 	source, err := load.NewGenerator(load.GeneratorConfig{
 		Type: typeIngest, Exponent: exponent, Duplicates: duplicates, MaxValue: maxValue, Prefix: b.run + "-", Run: b.run + "r",
 	})

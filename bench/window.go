@@ -21,7 +21,7 @@ func measureWindow(ctx context.Context, b *bench) error {
 	if err != nil {
 		return err
 	}
-	ids, bytes := before.sum("quipu_writer_window_ids"), before.sum("quipu_writer_window_bytes")
+	ids, bytes := before.sum(windowIDs), before.sum("quipu_writer_window_bytes")
 	if ids == 0 {
 		return fmt.Errorf("the de-duplication windows are empty")
 	}
@@ -45,13 +45,13 @@ func measureWindow(ctx context.Context, b *bench) error {
 	took := time.Since(begin)
 	if err := b.await(ctx, func() bool { // its metrics follow with the first read
 		after, err = b.scrape(ctx, "writer")
-		return err == nil && after.sum("quipu_writer_window_ids") >= 0.9*ids
+		return err == nil && after.sum(windowIDs) >= 0.9*ids
 	}); err != nil {
 		return fmt.Errorf("await windows of %.0f ids: %w", ids, err)
 	}
 	b.results.value("dedup_bytes_per_id", bytes/ids, "bytes", fmt.Sprintf("%.1f million ids in %.0f MiB", ids/1e6, bytes/(1<<20)))
 	b.results.value("window_rebuild_seconds", took.Seconds(), "s",
-		fmt.Sprintf("from the start of a writer until it counts in all %d partitions, with %.1f million ids", partitions, after.sum("quipu_writer_window_ids")/1e6))
+		fmt.Sprintf("from the start of a writer until it counts in all %d partitions, with %.1f million ids", partitions, after.sum(windowIDs)/1e6))
 	return nil
 }
 

@@ -20,14 +20,15 @@ import (
 
 // upOptions are the flags of quipu up.
 type upOptions struct {
-	data          string
-	shards        int
-	replicas      int
-	partitions    int
-	writers       int
-	portBase      int
-	noSample      bool
-	databaseCache config.Size
+	data                         string
+	shards                       int
+	replicas                     int
+	partitions                   int
+	writers                      int
+	clusterProxies, shardProxies int
+	portBase                     int
+	noSample                     bool
+	databaseCache                config.Size
 }
 
 func newUpCommand(s *settings) *cobra.Command {
@@ -68,6 +69,8 @@ Files of interest in the data folder:
 	f.IntVar(&o.replicas, "replicas", 0, "number of replicas of each shard of a new cluster, 0 for none (default 1)")
 	f.IntVar(&o.partitions, "partitions", 0, "number of partitions of a new cluster (default 16)")
 	f.IntVar(&o.writers, "writers", local.DefaultWriters, "number of writers")
+	f.IntVar(&o.clusterProxies, "cluster-proxies", 1, "number of cluster proxies")
+	f.IntVar(&o.shardProxies, "shard-proxies", 1, "number of shard proxies of each shard")
 	f.IntVar(&o.portBase, "port-base", 0, "preferred `port` of ingest; the reader and the other roles come next; 0: any free ports (default 8080 for a new cluster)")
 	f.BoolVar(&o.noSample, "no-sample", false, "register the event types of the sample but load no data")
 	f.Var(sizeFlag{&o.databaseCache}, "database-cache", "cache of each database")
@@ -130,7 +133,7 @@ func runUp(c *cobra.Command, s *settings, o upOptions) error {
 	}
 	u := &up{screen: screen, options: o, cluster: local.NewCluster(local.ClusterConfig{
 		Dir: o.data, Program: program, Version: version,
-		Shards: o.shards, Replicas: o.replicas, Partitions: o.partitions, Writers: o.writers, PortBase: o.portBase,
+		Shards: o.shards, Replicas: o.replicas, Partitions: o.partitions, Writers: o.writers, ClusterProxies: o.clusterProxies, ShardProxies: o.shardProxies, PortBase: o.portBase,
 		EventTypes: sampleTypes(), Settings: settings, BufferPoolBytes: int64(o.databaseCache), Progress: screen.progress,
 	})}
 	ctx, release := outlive(c.Context())
@@ -146,7 +149,7 @@ func runUp(c *cobra.Command, s *settings, o upOptions) error {
 
 // check refuses numbers that were given and mean nothing, where 0 stands for one that wasn't.
 func (o *upOptions) check(c *cobra.Command) error {
-	for flag, value := range map[string]int{"shards": o.shards, "partitions": o.partitions, "writers": o.writers} {
+	for flag, value := range map[string]int{"shards": o.shards, "partitions": o.partitions, "writers": o.writers, "cluster-proxies": o.clusterProxies, "shard-proxies": o.shardProxies} {
 		if c.Flags().Changed(flag) && value < 1 {
 			return usagef("flag --%s must be at least 1, is %d", flag, value)
 		}

@@ -282,9 +282,10 @@ func shardID(i int) string { return fmt.Sprintf("s%d", i+1) }
 // databaseID is s1-a for the first database of the first shard, its primary.
 func databaseID(shard, i int) string { return fmt.Sprintf("%s-%c", shardID(shard), 'a'+i) }
 
-func writerName(i int) string {
+// numbered names one of several processes that are alike: the first has the plain name.
+func numbered(name string, i int) string {
 	if i == 0 {
-		return "writer"
+		return name
 	}
-	return fmt.Sprintf("writer-%d", i+1)
+	return fmt.Sprintf("%s-%d", name, i+1)
 }

@@ -30,6 +30,7 @@ const (
 	maxShards   = 16
 	maxReplicas = 4
 	maxWriters  = 16
+	maxProxies  = 8
 )
 
 // ErrClusterConfig says that a cluster of this kind can't be.
@@ -49,6 +50,8 @@ type ClusterConfig struct {
 	Replicas   int // for each shard; NoReplicas for none
 	Partitions int
 	Writers    int
+	// ClusterProxies, and ShardProxies for each shard: 1 of each.
+	ClusterProxies, ShardProxies int
 	// PortBase is where the ports are preferred: ingest's, the reader's, then one for each
 	// other role; servers follow at an offset. AnyPorts: anywhere. Ports keep from
 	// one start to the next; another base moves the roles' ports.
@@ -57,6 +60,8 @@ type ClusterConfig struct {
 	EventTypes []event.Type
 	// Settings of every role, each "section.key=value" in the words of --set.
 	Settings []string
+	// SettingsOf are settings of single processes, by their names, beyond those of every role.
+	SettingsOf map[string][]string
 	// BufferPoolBytes is the cache of each database; 0 means 256 MiB.
 	BufferPoolBytes int64
 	// MinFreeBytes is how much of the disk must be free to start; 0 means 2 GiB.
@@ -71,6 +76,7 @@ type ClusterConfig struct {
 func (c ClusterConfig) withDefaults() ClusterConfig {
 	c.Dir = absolute(c.Dir)
 	c.Writers = orDefault(c.Writers, DefaultWriters)
+	c.ClusterProxies, c.ShardProxies = orDefault(c.ClusterProxies, 1), orDefault(c.ShardProxies, 1)
 	if c.MinFreeBytes == 0 {
 		c.MinFreeBytes = DefaultMinFree
 	}
@@ -89,6 +95,8 @@ func (c ClusterConfig) check() error {
 		{"replicas", c.Replicas, NoReplicas, maxReplicas},
 		{"partitions", c.Partitions, 0, 1024},
 		{"writers", c.Writers, 1, maxWriters},
+		{"cluster proxies", c.ClusterProxies, 1, maxProxies},
+		{"shard proxies", c.ShardProxies, 1, maxProxies},
 		{"port base", c.PortBase, AnyPorts, 65000},
 	} {
 		if bound.value < bound.low || bound.value > bound.limit {

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -23,12 +24,16 @@ func (c *Cluster) describeParts(context.Context) error {
 	c.addRole("reader", "reader", "", rankReader)
 	c.addRole("rollup", "rollup", "", rankRollup)
 	for i := range c.config.Writers {
-		c.addRole(writerName(i), "writer", "", rankWriter)
+		c.addRole(numbered("writer", i), "writer", "", rankWriter)
 	}
 	c.addRole("ingest", "ingest", "", rankIngest)
-	c.addRole("cluster-proxy", "cluster-proxy", "", rankClusterProxy)
+	for i := range c.config.ClusterProxies {
+		c.addRole(numbered("cluster-proxy", i), "cluster-proxy", "", rankClusterProxy)
+	}
 	for _, shard := range c.shards {
-		c.addRole("shard-proxy-"+shard.id, "shard-proxy", shard.id, rankShardProxy)
+		for i := range c.config.ShardProxies {
+			c.addRole(numbered("shard-proxy-"+shard.id, i), "shard-proxy", shard.id, rankShardProxy)
+		}
 	}
 	for _, shard := range c.shards {
 		for _, server := range append([]*MariaDB{shard.primary}, shard.replicas...) {
@@ -60,7 +65,7 @@ func (c *Cluster) describeShard(i int) shardServers {
 func (c *Cluster) addRole(name, role, shard string, rank int) {
 	dir := c.folder.role(name)
 	args := []string{role, "--config", filepath.Join(dir, "quipu.yaml")}
-	for _, setting := range c.config.Settings {
+	for _, setting := range slices.Concat(c.config.Settings, c.config.SettingsOf[name]) {
 		args = append(args, "--set", setting)
 	}
 	c.parts = append(c.parts, &part{name: name, rank: rank, proc: NewRole(RoleConfig{

@@ -26,12 +26,17 @@ type portName struct {
 // portNames lists what needs a port, roles first, each in a fixed order: with
 // ingest on the base itself, and the reader next, as in the configuration's defaults.
 func (c *Cluster) portNames() []portName {
-	names := []portName{{"ingest", true}, {"reader", true}, {"cluster-proxy", true}}
+	names := []portName{{"ingest", true}, {"reader", true}}
+	for i := range c.config.ClusterProxies {
+		names = append(names, portName{numbered("cluster-proxy", i), true})
+	}
 	for i := range c.shape.Shards {
-		names = append(names, portName{"shard-proxy-" + shardID(i), true})
+		for j := range c.config.ShardProxies {
+			names = append(names, portName{numbered("shard-proxy-"+shardID(i), j), true})
+		}
 	}
 	for i := range c.config.Writers {
-		names = append(names, portName{writerName(i), true})
+		names = append(names, portName{numbered("writer", i), true})
 	}
 	names = append(names, portName{"rollup", true}, portName{"zookeeper", false})
 	for i := range c.shape.Shards {
