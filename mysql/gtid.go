@@ -12,7 +12,7 @@ import (
 // A position says in GTIDs which transactions a server holds. MariaDB: 0-101-57, the last of each domain, or of each domain and server;
 // within a domain there is one order, and whoever holds one holds all before it. MySQL: 3e11fa47-…:1-57, all of them.
 type position struct {
-	last map[origin]uint64 // MariaDB
+	last map[origin]uint64    // MariaDB
 	sets map[string][]stretch // MySQL, by server and tag
 }
 

@@ -349,4 +349,3 @@ func showFailovers(ctx context.Context, out io.Writer, zk *zookeeper.Client, asJ
 	}
 	return printTable(out, table)
 }
-
