@@ -59,7 +59,9 @@ type ShardProxy struct {
 	MaxLag            time.Duration `yaml:"max_lag" range:"10ms..1d"`
 	ApplyTimeout      time.Duration `yaml:"apply_timeout" range:"100ms..5m"`
 	PointTimeout      time.Duration `yaml:"point_timeout" range:"10ms..5m"`
+	SeriesTimeout     time.Duration `yaml:"series_timeout" range:"10ms..5m"`
 	ScanTimeout       time.Duration `yaml:"scan_timeout" range:"10ms..5m"`
+	AdminTimeout      time.Duration `yaml:"admin_timeout" range:"10ms..5m"`
 	ApplyConnections  int           `yaml:"apply_connections" range:"1..64"`
 	ReadConnections   int           `yaml:"read_connections" range:"1..1000"`
 	CachedKeys        int           `yaml:"cached_keys" range:"1000..100000000"`

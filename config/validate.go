@@ -125,7 +125,7 @@ func (k *checker) archive(c *Config) {
 	k.require("retention.days", keptAsLong(r.Days, r.Hours), "must be at least retention.hours, %s, or 0s for ever", forEver(r.Hours))
 	k.require("archive.url", a.URL == "" || strings.HasPrefix(a.URL, "/") || strings.HasPrefix(a.URL, "file:///") || strings.HasPrefix(a.URL, "s3://"),
 		"must be a folder, /var/lib/quipu/cold or file:///var/lib/quipu/cold, or s3://bucket, is %q", a.URL)
-	longest := max(c.Reader.Timeout, c.ClusterProxy.ReadTimeout, c.ShardProxy.PointTimeout, c.ShardProxy.ScanTimeout)
+	longest := max(c.Reader.Timeout, c.ClusterProxy.ReadTimeout, c.ShardProxy.PointTimeout, c.ShardProxy.SeriesTimeout, c.ShardProxy.ScanTimeout, c.ShardProxy.AdminTimeout)
 	k.require("archive.drop_delay", a.DropDelay >= longest, "must be at least the longest read, %s", FormatDuration(longest))
 	k.require("archive.delete_grace", a.DeleteGrace >= a.DropDelay, "must be at least archive.drop_delay, %s", FormatDuration(a.DropDelay))
 }

@@ -14,6 +14,12 @@ type dialect interface {
 	session(s sessionSettings) []string
 	// limit wraps the statement that a SELECT makes, so that the server ends it after d. The SELECT stands without its keyword.
 	limit(d time.Duration, selected string) string
+	// sessionLimit is the statement that has the server end every later SELECT of the session after d.
+	sessionLimit(d time.Duration) string
+	// sight selects the server's number of what a connection runs, and how many rows that has examined, if its text begins with a mark.
+	sight(connection uint64, mark string) string
+	// kill is the statement that ends what a connection runs; number is what sight found.
+	kill(connection, number uint64) string
 	// returning tells whether INSERT … RETURNING answers with what was inserted.
 	returning() bool
 	// replicaStatus is the statement that tells how a replica is doing.
@@ -79,6 +85,21 @@ func (mariadb) limit(d time.Duration, selected string) string {
 	return "SET STATEMENT max_statement_time=" + seconds(d) + " FOR SELECT " + selected
 }
 
+func (mariadb) sessionLimit(d time.Duration) string {
+	return "SET SESSION max_statement_time=" + seconds(d)
+}
+
+func (mariadb) sight(connection uint64, mark string) string {
+	return sightOf("QUERY_ID, EXAMINED_ROWS", connection, mark)
+}
+
+// kill names the statement itself: should it end meanwhile, nothing is killed.
+func (mariadb) kill(_, number uint64) string { return fmt.Sprintf("KILL QUERY ID %d", number) }
+
+func sightOf(columns string, connection uint64, mark string) string {
+	return fmt.Sprintf("SELECT %s FROM information_schema.PROCESSLIST WHERE ID = %d AND LEFT(INFO, %d) = '%s'", columns, connection, len(mark), mark)
+}
+
 func (mariadb) returning() bool { return true }
 
 func (mariadb) replicaStatus() string { return "SHOW REPLICA STATUS" }
@@ -104,6 +125,15 @@ func (mysql8) session(s sessionSettings) []string {
 func (mysql8) limit(d time.Duration, selected string) string {
 	return "SELECT /*+ MAX_EXECUTION_TIME(" + strconv.FormatInt(max(1, d.Milliseconds()), 10) + ") */ " + selected
 }
+
+func (mysql8) sessionLimit(d time.Duration) string {
+	return fmt.Sprintf("SET SESSION max_execution_time=%d", max(1, d.Milliseconds()))
+}
+
+func (mysql8) sight(connection uint64, mark string) string { return sightOf("0, -1", connection, mark) }
+
+// kill names the connection. It is not used for another statement until the reply to this one has come.
+func (mysql8) kill(connection, _ uint64) string { return fmt.Sprintf("KILL QUERY %d", connection) }
 
 func (mysql8) returning() bool { return false }
 

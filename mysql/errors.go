@@ -64,7 +64,11 @@ const (
 	numRecordChanged   = 1020
 	numTableChanged    = 1412 // a time partition was made after the snapshot began
 	numInterrupted     = 1317
-	numNoThread        = 1094
+	numSchemaDenied    = 1044
+	numTableDenied     = 1142
+	numColumnDenied    = 1143
+	numNoSuchThread    = 1094
+	numNoSuchQuery     = 1957 // MariaDB
 	numStatementTime   = 1969 // MariaDB
 	numExecutionTime   = 3024 // MySQL
 )

@@ -201,7 +201,7 @@ func (d *DB) EndSessions(ctx context.Context, users []string) (ended, left int, 
 // noThread tells whether a connection was gone before it was ended.
 func noThread(err error) bool {
 	e, ok := errors.AsType[*driver.MySQLError](err)
-	return ok && e.Number == numNoThread
+	return ok && e.Number == numNoSuchThread
 }
 
 func sessionsOf(ctx context.Context, conn *sqlx.Conn, users []string) (ids []uint64, err error) {

@@ -12,6 +12,8 @@ import (
 
 	driver "github.com/go-sql-driver/mysql"
 	"github.com/jmoiron/sqlx"
+
+	"github.com/quipudb/quipu/mysql/guard"
 )
 
 // Config describes a pool of one account's connections to one database. Zero values give the defaults named here.
@@ -31,6 +33,14 @@ type Config struct {
 	StatementTimeout time.Duration // the most for any statement, and for a call without a deadline; 30 s
 	LockWait         time.Duration // the most to wait for a lock; 5 s
 
+	// Guard is told of every statement, and ends those that run too long. Optional. Class is what they are for unless their context says
+	// otherwise; guard.Admin, or guard.Write for pools that are not ReadOnly.
+	Guard *guard.Guard
+	Class guard.Class
+
+	// PlainTimes leaves times as the server writes them.
+	PlainTimes bool
+
 	// Dial replaces the TCP dialer. Optional.
 	Dial func(ctx context.Context, address string) (net.Conn, error)
 }
@@ -43,6 +53,10 @@ func (c Config) withDefaults() Config {
 	c.DialTimeout = defaultTo(c.DialTimeout, 3*time.Second)
 	c.StatementTimeout = defaultTo(c.StatementTimeout, 30*time.Second)
 	c.LockWait = defaultTo(c.LockWait, 5*time.Second)
+	if c.Class == "" && !c.ReadOnly {
+		c.Class = guard.Write
+	}
+	c.Class = defaultTo(c.Class, guard.Admin)
 	return c
 }
 
@@ -58,7 +72,7 @@ func (c Config) driverConfig() *driver.Config {
 	d := driver.NewConfig()
 	d.User, d.Passwd, d.Net, d.Addr, d.DBName = c.User, c.Password, "tcp", c.Address, c.Schema
 	d.Timeout, d.TLSConfig = c.DialTimeout, c.TLS
-	d.ParseTime, d.Loc = true, time.UTC
+	d.ParseTime, d.Loc = !c.PlainTimes, time.UTC
 	d.ClientFoundRows = true   // a compare-and-set that changes nothing still matched
 	d.InterpolateParams = true // one round trip a statement
 	d.Logger = &driver.NopLogger{}
@@ -80,6 +94,7 @@ type DB struct {
 	sql     *sqlx.DB
 	dialect atomic.Pointer[dialect]   // known since the first connection
 	placed  atomic.Pointer[placement] // as last seen
+	killer  *killer                   // with a guard
 }
 
 // Open makes a pool. It does no I/O.
@@ -96,7 +111,10 @@ func Open(cfg Config) (*DB, error) {
 	pool.SetConnMaxLifetime(cfg.MaxLifetime)
 	pool.SetConnMaxIdleTime(cfg.MaxIdle)
 	db.sql = sqlx.NewDb(pool, "mysql")
-	return db, nil
+	if cfg.Guard != nil {
+		db.killer, err = newKiller(cfg)
+	}
+	return db, err
 }
 
 // ID returns the database's id.
@@ -106,7 +124,13 @@ func (d *DB) ID() string { return d.cfg.ID }
 func (d *DB) PoolStats() sql.DBStats { return d.sql.Stats() }
 
 // Close closes the pool and waits for the statements in flight.
-func (d *DB) Close() error { return d.sql.Close() }
+func (d *DB) Close() error {
+	err := d.sql.Close()
+	if d.killer != nil {
+		err = errors.Join(err, d.killer.db.Close())
+	}
+	return err
+}
 
 // connector prepares each new connection for its dialect.
 type connector struct {
@@ -119,42 +143,28 @@ func (c *connector) Connect(ctx context.Context) (sqldriver.Conn, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := c.prepare(ctx, conn); err != nil {
+	prepared, err := c.prepare(ctx, conn)
+	if err != nil {
 		return nil, errors.Join(err, conn.Close())
 	}
-	return conn, nil
+	return prepared, nil
 }
 
-func (c *connector) prepare(ctx context.Context, conn sqldriver.Conn) error {
-	version, err := serverVersion(ctx, conn)
-	if err != nil {
-		return fmt.Errorf("read server version: %w", err)
+func (c *connector) prepare(ctx context.Context, conn sqldriver.Conn) (*connection, error) {
+	out := &connection{driverConn: conn.(driverConn), db: c.db}
+	if err := out.greet(ctx); err != nil {
+		return nil, fmt.Errorf("read what server it is: %w", err)
 	}
-	chosen := dialectOf(version)
 	cfg := c.db.cfg
 	settings := sessionSettings{readOnly: cfg.ReadOnly, statement: cfg.StatementTimeout, lockWait: cfg.LockWait, idle: cfg.StatementTimeout}
-	for _, statement := range chosen.session(settings) {
-		if _, err := conn.(sqldriver.ExecerContext).ExecContext(ctx, statement, nil); err != nil {
-			return fmt.Errorf("prepare session: %w", err)
+	for _, statement := range out.dialect.session(settings) {
+		if _, err := out.driverConn.ExecContext(ctx, statement, nil); err != nil {
+			return nil, fmt.Errorf("prepare session: %w", err)
 		}
 	}
+	chosen := out.dialect
 	c.db.dialect.Store(&chosen)
-	return nil
-}
-
-func serverVersion(ctx context.Context, conn sqldriver.Conn) (string, error) {
-	rows, err := conn.(sqldriver.QueryerContext).QueryContext(ctx, "SELECT VERSION()", nil)
-	if err != nil {
-		return "", err
-	}
-	values := make([]sqldriver.Value, 1)
-	if err := errors.Join(rows.Next(values), rows.Close()); err != nil {
-		return "", err
-	}
-	if text, ok := values[0].([]byte); ok {
-		return string(text), nil
-	}
-	return fmt.Sprint(values[0]), nil
+	return out, nil
 }
 
 // bounded gives a call its deadline: its own, or that of the pool.

@@ -29,11 +29,17 @@ type stream struct {
 // startStream has several producers send until stop.
 func startStream(t *testing.T, ingest string, seed uint64, producers int) *stream {
 	t.Helper()
+	return startStreamInto(t, newLedger(), ingest, seed, 0, producers)
+}
+
+// startStreamInto notes what is acknowledged in a ledger that may hold more. Producers are numbered from first on.
+func startStreamInto(t *testing.T, l *ledger, ingest string, seed uint64, first, producers int) *stream {
+	t.Helper()
 	ctx, cancel := context.WithCancel(context.Background())
-	s := &stream{ledger: newLedger(), cancel: cancel, done: make(chan struct{}), errs: make([]error, producers)}
+	s := &stream{ledger: l, cancel: cancel, done: make(chan struct{}), errs: make([]error, producers)}
 	var group sync.WaitGroup
 	for i := range producers {
-		p := newProducer(i, ingest, seed, s.ledger)
+		p := newProducer(first+i, ingest, seed, s.ledger)
 		group.Go(func() { s.errs[i] = p.run(ctx) })
 	}
 	go func() {

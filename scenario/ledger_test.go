@@ -2,6 +2,7 @@ package scenario_test
 
 import (
 	"fmt"
+	"slices"
 	"sync"
 	"time"
 )
@@ -52,13 +53,20 @@ type ledger struct {
 	repeats  int       // accepted events that were seen before
 	retries  int       // requests sent again
 	posted   map[cell]int64
+	followed map[cell][]acknowledged // how the count of some keys grew
+}
+
+// acknowledged is how many events of a key had been by an instant.
+type acknowledged struct {
+	at    time.Time
+	count int64
 }
 
 // identity is what makes two events the same one.
 type identity struct{ Type, Key, ID string }
 
 func newLedger() *ledger {
-	return &ledger{seen: map[identity]bool{}, cells: map[cell]*total{}, posted: map[cell]int64{}}
+	return &ledger{seen: map[identity]bool{}, cells: map[cell]*total{}, posted: map[cell]int64{}, followed: map[cell][]acknowledged{}}
 }
 
 // post notes events that are about to be sent: no answer may ever hold more.
@@ -99,8 +107,28 @@ func (l *ledger) acknowledge(events []*sent) {
 			l.cells[c] = &total{}
 		}
 		l.cells[c].add(e)
+		key := cell{Type: e.Type, Key: e.Key}
+		if grown, ok := l.followed[key]; ok {
+			l.followed[key] = append(grown, acknowledged{time.Now(), grown[len(grown)-1].count + e.weight()})
+		}
 	}
 	l.lastAck = time.Now()
+}
+
+// follow remembers from now on how the count of a key grows.
+func (l *ledger) follow(eventType, key string) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.followed[cell{Type: eventType, Key: key}] = []acknowledged{{}}
+}
+
+// acknowledgedBefore is how many events of a followed key had been acknowledged before an instant.
+func (l *ledger) acknowledgedBefore(eventType, key string, instant time.Time) int64 {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	grown := l.followed[cell{Type: eventType, Key: key}]
+	i, _ := slices.BinarySearchFunc(grown, instant, func(a acknowledged, at time.Time) int { return a.at.Compare(at) })
+	return grown[max(i-1, 0)].count
 }
 
 func (l *ledger) retried() {

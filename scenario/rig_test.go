@@ -68,7 +68,15 @@ type rig struct {
 // newRig starts a cluster that ends with the test.
 func newRig(t *testing.T, change func(*local.ClusterConfig)) *rig {
 	t.Helper()
-	r := &rig{dir: filepath.Join(t.TempDir(), "data")}
+	r := &rig{}
+	r.begin(t, change)
+	return r
+}
+
+// begin starts the cluster of a rig.
+func (r *rig) begin(t *testing.T, change func(*local.ClusterConfig)) {
+	t.Helper()
+	r.dir = filepath.Join(t.TempDir(), "data")
 	config := local.ClusterConfig{
 		Dir: r.dir, Program: testkit.Binary(t), Version: "test", PortBase: local.AnyPorts, EventTypes: eventTypes(),
 		BufferPoolBytes: 64 << 20, Settings: []string{"writer.flush_interval=200ms"}, DieWithParent: true, Progress: r.note,
@@ -83,7 +91,6 @@ func newRig(t *testing.T, change func(*local.ClusterConfig)) *rig {
 	if err := r.Start(ctx); err != nil {
 		t.Fatal(err)
 	}
-	return r
 }
 
 func (r *rig) note(line string) {

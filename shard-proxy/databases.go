@@ -8,6 +8,7 @@ import (
 
 	"github.com/quipudb/quipu/cluster"
 	"github.com/quipudb/quipu/mysql"
+	"github.com/quipudb/quipu/mysql/guard"
 )
 
 // database is one of the shard's databases in one role. When it changes its role it becomes another database, with new pools and an
@@ -34,7 +35,7 @@ type databases struct {
 func (p *Proxy) config(d cluster.Database, account Account, connections int) mysql.Config {
 	return mysql.Config{
 		ID: d.ID, Address: d.Address, User: account.User, Password: account.Password, Schema: p.cfg.Schema, TLS: p.cfg.TLS,
-		MaxConnections: connections, ReadOnly: true,
+		MaxConnections: connections, ReadOnly: true, Guard: p.guard,
 	}
 }
 
@@ -43,10 +44,11 @@ func (p *Proxy) open(d cluster.Database, clusterID string) (*database, error) {
 	out := &database{Database: d, clusterID: clusterID, kick: make(chan struct{}, 1), stopped: make(chan struct{})}
 	out.health.Store(&health{reason: errNotProbed})
 	read := p.config(d, p.cfg.Read, p.cfg.ReadConnections+scanCalls+exportCalls)
-	read.StatementTimeout = max(p.cfg.PointTimeout, p.cfg.ScanTimeout)
+	read.StatementTimeout = max(p.cfg.PointTimeout, p.cfg.SeriesTimeout, p.cfg.ScanTimeout, p.cfg.AdminTimeout)
 	monitor := p.config(d, p.cfg.Monitor, 3)
 	monitor.StatementTimeout = p.cfg.ProbeTimeout
 	var err error
+	monitor.Guard = nil // a probe every moment, bounded by its own time, would hide what matters
 	if out.read, err = mysql.Open(read); err != nil {
 		return nil, err
 	}
@@ -57,7 +59,7 @@ func (p *Proxy) open(d cluster.Database, clusterID string) (*database, error) {
 		return out, nil
 	}
 	apply := p.config(d, p.cfg.Apply, p.cfg.ApplyConnections+smallCalls+rollupCalls+archiveCalls+spareConnection)
-	apply.ReadOnly, apply.StatementTimeout = false, p.cfg.ApplyTimeout
+	apply.ReadOnly, apply.StatementTimeout, apply.Class = false, p.cfg.ApplyTimeout, guard.Write
 	pool, err := mysql.Open(apply)
 	if err != nil {
 		return nil, err

@@ -5,6 +5,7 @@ import (
 
 	"github.com/quipudb/quipu/event"
 	"github.com/quipudb/quipu/mysql"
+	"github.com/quipudb/quipu/mysql/guard"
 	"github.com/quipudb/quipu/wire"
 )
 
@@ -19,6 +20,8 @@ func (p *Proxy) lookupKey(ctx context.Context, r *wire.KeyRequest) (*wire.KeyInf
 	partition := s.PartitionOf(r.Type, r.Key)
 	var got mysql.KeyInfo
 	from, err := p.reading(ctx, func(ctx context.Context, db *mysql.DB) (err error) {
+		ctx, done := p.within(ctx, guard.Point)
+		defer done()
 		got, err = db.LookupKey(ctx, partition, r.Key)
 		return err
 	})

@@ -35,6 +35,7 @@ import (
 
 	"github.com/quipudb/quipu/cluster"
 	"github.com/quipudb/quipu/event"
+	"github.com/quipudb/quipu/mysql/guard"
 	"github.com/quipudb/quipu/wire"
 )
 
@@ -44,6 +45,7 @@ type Account struct{ User, Password string }
 // Config configures a Proxy. Zero values give the defaults named here.
 type Config struct {
 	ShardID    string
+	ID         string                       // of this proxy, part of the ids of queries: the member's id
 	Snapshot   func() *cluster.Snapshot     // the last known state of the cluster, nil if there is none; required
 	Changed    func() <-chan struct{}       // closed at the next change of it; required
 	EventTypes func() map[string]event.Type // registered types; optional
@@ -52,10 +54,12 @@ type Config struct {
 	Schema               string // "quipu"
 	TLS                  string // see mysql.Config
 
-	MaxLag       time.Duration // of a replica that is read, and of an answer that is not stale; 5 s
-	ApplyTimeout time.Duration // of an Apply, a Claim or an import; 20 s
-	PointTimeout time.Duration // of a read of keys; 5 s
-	ScanTimeout  time.Duration // of a ranking; 20 s
+	MaxLag        time.Duration // of a replica that is read, and of an answer that is not stale; 5 s
+	ApplyTimeout  time.Duration // of an Apply, a Claim or an import; 20 s
+	PointTimeout  time.Duration // of a read of keys; 5 s
+	SeriesTimeout time.Duration // of a read of keys over time; 8 s
+	ScanTimeout   time.Duration // of a ranking; 20 s
+	AdminTimeout  time.Duration // of one statement of everything else that reads; 20 s
 
 	ApplyConnections int // to the primary, for flushes; 4
 	ReadConnections  int // to each database; 16
@@ -73,6 +77,7 @@ type Config struct {
 func (c Config) withDefaults() Config {
 	for field, value := range map[*time.Duration]time.Duration{
 		&c.MaxLag: 5 * time.Second, &c.ApplyTimeout: 20 * time.Second, &c.PointTimeout: 5 * time.Second, &c.ScanTimeout: 20 * time.Second,
+		&c.SeriesTimeout: 8 * time.Second, &c.AdminTimeout: 20 * time.Second,
 		&c.ProbeInterval: 500 * time.Millisecond, &c.ProbeTimeout: 2 * time.Second, &c.PartitionInterval: time.Minute,
 	} {
 		if *field <= 0 {
@@ -104,6 +109,7 @@ type Proxy struct {
 	databases atomic.Pointer[databases]
 	turn      atomic.Uint64 // spreads reads over replicas
 	tide      tide
+	guard     *guard.Guard
 
 	flushes, small, points, scans, rollups *class
 	archives, exports                      *class
@@ -128,7 +134,8 @@ func New(cfg Config) (*Proxy, error) {
 	}
 	m := newMetrics(cfg.Registerer)
 	return &Proxy{
-		cfg: cfg, log: cfg.Logger.With("shard", cfg.ShardID), metrics: m,
+		guard: newGuard(cfg),
+		cfg:   cfg, log: cfg.Logger.With("shard", cfg.ShardID), metrics: m,
 		flushes: newClass("flush", cfg.ApplyConnections, waitingAPlace, m),
 		small:   newClass("small", smallCalls, waitingAPlace, m),
 		points:  newClass("point", cfg.ReadConnections, waitingAPlace, m),
@@ -140,11 +147,23 @@ func New(cfg Config) (*Proxy, error) {
 	}, nil
 }
 
+// newGuard makes what watches the statements of all pools.
+func newGuard(cfg Config) *guard.Guard {
+	return guard.New(guard.Config{
+		Name: cfg.ShardID + "~" + cfg.ID,
+		Deadlines: map[guard.Class]time.Duration{
+			guard.Point: cfg.PointTimeout, guard.Series: cfg.SeriesTimeout, guard.Top: cfg.ScanTimeout, guard.Admin: cfg.AdminTimeout, guard.Write: cfg.ApplyTimeout,
+		},
+		Logger: cfg.Logger.With("shard", cfg.ShardID), Registerer: cfg.Registerer,
+	})
+}
+
 // Run follows the topology, probes the databases and makes time partitions until ctx ends.
 func (p *Proxy) Run(ctx context.Context) error {
 	group, ctx := errgroup.WithContext(ctx)
 	group.Go(func() error { return p.followTopology(ctx) })
 	group.Go(func() error { return p.prepareAhead(ctx) })
+	group.Go(func() error { return p.guard.Run(ctx) })
 	return group.Wait()
 }
 

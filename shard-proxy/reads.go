@@ -7,6 +7,7 @@ import (
 	"github.com/quipudb/quipu/cluster"
 	"github.com/quipudb/quipu/event"
 	"github.com/quipudb/quipu/mysql"
+	"github.com/quipudb/quipu/mysql/guard"
 	"github.com/quipudb/quipu/wire"
 )
 
@@ -69,6 +70,8 @@ func (p *Proxy) stats(ctx context.Context, r *wire.StatsRequest) (*wire.StatsAns
 	}
 	var got *mysql.StatsAnswer
 	from, err := p.reading(ctx, func(ctx context.Context, db *mysql.DB) (err error) {
+		ctx, done := p.within(ctx, classOfStats(r))
+		defer done()
 		got, err = db.Stats(ctx, ask)
 		return err
 	})
@@ -162,6 +165,8 @@ func (p *Proxy) top(ctx context.Context, r *wire.TopRequest) (*wire.TopAnswer, e
 	}
 	var got *mysql.TopAnswer
 	from, err := p.reading(ctx, func(ctx context.Context, db *mysql.DB) (err error) {
+		ctx, done := p.within(ctx, guard.Top)
+		defer done()
 		got, err = db.Top(ctx, &mysql.TopRequest{Type: r.Type, From: r.From, To: r.To, N: r.N, MaxScanned: wire.MaxTopScanned})
 		return err
 	})

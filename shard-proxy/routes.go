@@ -6,6 +6,7 @@ import (
 
 	"github.com/labstack/echo/v4"
 
+	"github.com/quipudb/quipu/mysql/guard"
 	"github.com/quipudb/quipu/wire"
 	"github.com/quipudb/quipu/wire/auth"
 	"github.com/quipudb/quipu/wire/httpserver"
@@ -22,7 +23,7 @@ func (p *Proxy) Register(e *echo.Echo, v *auth.Verifier) {
 	g := e.Group("", v.Require(auth.Internal))
 	g.POST(wire.PathApply, p.served("apply", p.cfg.ApplyTimeout, p.serveApply))
 	g.POST(wire.PathClaim, p.served("claim", p.cfg.ApplyTimeout, p.json(p.small, answering(p.claim))))
-	g.POST(wire.PathStats, p.served("stats", p.cfg.PointTimeout, p.json(p.points, answering(p.stats))))
+	g.POST(wire.PathStats, p.served("stats", max(p.cfg.PointTimeout, p.cfg.SeriesTimeout), p.json(p.points, answering(p.stats))))
 	g.POST(wire.PathTop, p.served("top", p.cfg.ScanTimeout, p.json(p.scans, answering(p.top))))
 	g.POST(httpserver.Path(wire.PathKeyInfo), p.served("lookup_key", p.cfg.PointTimeout, p.json(p.points, answering(p.lookupKey))))
 	g.POST(httpserver.Path(wire.PathKeysImport), p.served("import_keys", p.cfg.ApplyTimeout, p.json(p.small, answering(p.importKeys))))
@@ -42,6 +43,9 @@ func (p *Proxy) served(call string, timeout time.Duration, h handler) echo.Handl
 		begin := time.Now()
 		ctx, cancel := context.WithTimeout(c.Request().Context(), timeout)
 		defer cancel()
+		if caller := wire.CallerOf(ctx); caller != "" {
+			ctx = guard.WithCaller(ctx, caller)
+		}
 		err := problemOf(h(ctx, c))
 		p.metrics.called(call, err, time.Since(begin))
 		return err

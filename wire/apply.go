@@ -2,7 +2,6 @@ package wire
 
 import (
 	"encoding/binary"
-	"fmt"
 	"hash/crc32"
 	"slices"
 
@@ -88,7 +87,11 @@ func appendRows(dst []byte, rows []Row) []byte {
 }
 
 func appendRow(dst []byte, key uint64, r *Row) []byte {
-	dst = binary.AppendUvarint(dst, key)
+	return appendAggregate(binary.AppendUvarint(dst, key), r)
+}
+
+// appendAggregate writes a row without its key.
+func appendAggregate(dst []byte, r *event.Row) []byte {
 	dst = binary.AppendUvarint(dst, uint64(r.Minute))
 	dst = binary.AppendVarint(dst, r.Count)
 	if !r.HasValues {
@@ -115,93 +118,37 @@ func DecodeApply(data []byte) (*ApplyRequest, error) {
 	if crc32.Checksum(body, castagnoli) != sum {
 		return nil, NewProblem(CodeBadRequest, "apply: checksum differs")
 	}
-	d := applyDecoder{rest: body[len(applyMagic):]}
+	d := applyDecoder{decoder{what: "apply", data: body, at: len(applyMagic)}}
 	r := &ApplyRequest{
 		Partition: int(d.uvarintMax(1 << 31)), Epoch: d.uvarint(), Expected: d.uvarint(), Next: d.uvarint(),
-		WindowFrom: d.uvarint(), AsOf: d.varint(), Incarnation: d.text(64), Checksum: uint32(d.uvarintMax(1<<32 - 1)),
+		WindowFrom: d.uvarint(), AsOf: d.varint(), Incarnation: d.string(64), Checksum: uint32(d.uvarintMax(1<<32 - 1)),
 	}
 	r.Rows = d.rows()
-	if d.err == nil && len(d.rest) > 0 {
-		d.fail("%d bytes too many", len(d.rest))
-	}
-	if d.err != nil {
-		return nil, d.err
+	if err := d.end(); err != nil {
+		return nil, err
 	}
 	return r, nil
 }
 
-type applyDecoder struct {
-	rest []byte
-	err  error
-}
-
-func (d *applyDecoder) fail(format string, args ...any) {
-	if d.err == nil {
-		d.err = NewProblem(CodeBadRequest, "apply: %s", fmt.Sprintf(format, args...))
-		d.rest = nil
-	}
-}
-
-func (d *applyDecoder) uvarint() uint64 {
-	v, n := binary.Uvarint(d.rest)
-	if n <= 0 {
-		d.fail("number is cut off")
-		return 0
-	}
-	d.rest = d.rest[n:]
-	return v
-}
-
-func (d *applyDecoder) uvarintMax(limit uint64) uint64 {
-	v := d.uvarint()
-	if v > limit {
-		d.fail("number %d is above %d", v, limit)
-		return 0
-	}
-	return v
-}
-
-func (d *applyDecoder) varint() int64 {
-	v, n := binary.Varint(d.rest)
-	if n <= 0 {
-		d.fail("number is cut off")
-		return 0
-	}
-	d.rest = d.rest[n:]
-	return v
-}
-
-func (d *applyDecoder) text(limit uint64) string {
-	n := d.uvarintMax(limit)
-	if n > uint64(len(d.rest)) {
-		d.fail("text is cut off")
-		return ""
-	}
-	s := string(d.rest[:n])
-	d.rest = d.rest[n:]
-	return s
-}
-
-func (d *applyDecoder) count(limit uint64) int {
-	return int(d.uvarintMax(min(limit, uint64(len(d.rest)))))
-}
+// applyDecoder reads the rows of an Apply.
+type applyDecoder struct{ decoder }
 
 func (d *applyDecoder) rows() []Row {
-	types := make([]string, d.count(MaxApplyRows))
+	types := make([]string, d.count(MaxApplyRows, 1))
 	for i := range types {
-		types[i] = d.text(event.MaxTypeBytes)
+		types[i] = d.string(event.MaxTypeBytes)
 	}
 	type key struct{ kind, name string }
-	keys := make([]key, d.count(MaxApplyRows))
+	keys := make([]key, d.count(MaxApplyRows, 2))
 	for i := range keys {
 		t := d.uvarint()
 		if t >= uint64(len(types)) {
 			d.fail("type index %d of %d", t, len(types))
 			return nil
 		}
-		keys[i] = key{types[t], d.text(event.MaxKeyBytes)}
+		keys[i] = key{types[t], d.string(event.MaxKeyBytes)}
 	}
-	rows := make([]Row, d.count(MaxApplyRows))
+	rows := make([]Row, d.count(MaxApplyRows, 4))
 	for i := range rows {
 		k := d.uvarint()
 		if k >= uint64(len(keys)) {
@@ -209,26 +156,7 @@ func (d *applyDecoder) rows() []Row {
 			return nil
 		}
 		rows[i].Type, rows[i].Key = keys[k].kind, keys[k].name
-		d.row(&rows[i])
+		d.aggregate(&rows[i].Minute, &rows[i].Aggregate)
 	}
 	return rows
-}
-
-func (d *applyDecoder) row(r *Row) {
-	r.Aggregate = event.NewAggregate()
-	r.Minute = int64(d.uvarintMax(uint64(event.MaxMinute)))
-	r.Count = d.varint()
-	if len(d.rest) == 0 {
-		d.fail("row is cut off")
-		return
-	}
-	flags := d.rest[0]
-	d.rest = d.rest[1:]
-	if flags != rowHasValues {
-		return
-	}
-	r.HasValues = true
-	r.ValueCount = d.varint()
-	r.Sum = event.Sum{Hi: d.varint(), Lo: d.uvarint()}
-	r.Min, r.Max = d.varint(), d.varint()
 }

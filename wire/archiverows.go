@@ -2,7 +2,6 @@ package wire
 
 import (
 	"encoding/binary"
-	"fmt"
 	"hash/crc32"
 
 	"github.com/quipudb/quipu/event"
@@ -75,19 +74,7 @@ func sameArchiveKey(a, b *ArchiveRow) bool {
 }
 
 func appendArchiveRow(dst []byte, key, kind uint64, r *event.Row) []byte {
-	dst = binary.AppendUvarint(dst, key)
-	dst = binary.AppendUvarint(dst, kind)
-	dst = binary.AppendUvarint(dst, uint64(r.Minute))
-	dst = binary.AppendVarint(dst, r.Count)
-	if !r.HasValues {
-		return append(dst, 0)
-	}
-	dst = append(dst, rowHasValues)
-	dst = binary.AppendVarint(dst, r.ValueCount)
-	dst = binary.AppendVarint(dst, r.Sum.Hi)
-	dst = binary.AppendUvarint(dst, r.Sum.Lo)
-	dst = binary.AppendVarint(dst, r.Min)
-	return binary.AppendVarint(dst, r.Max)
+	return appendAggregate(binary.AppendUvarint(binary.AppendUvarint(dst, key), kind), r)
 }
 
 // DecodeArchiveRows reads the binary form. All its strings share one copy of the data. Any damage is a bad_request Problem.
@@ -99,79 +86,19 @@ func DecodeArchiveRows(data []byte) (*ArchiveRows, error) {
 	if crc32.Checksum(body, castagnoli) != sum {
 		return nil, NewProblem(CodeBadRequest, "archive rows: checksum differs")
 	}
-	d := archiveDecoder{data: body, at: len(archiveRowsMagic)}
+	d := archiveDecoder{decoder: decoder{what: "archive rows", data: body, at: len(archiveRowsMagic)}}
 	out := &ArchiveRows{NextKey: d.uvarint()}
 	out.Rows = d.rows()
-	if d.err == nil && d.at < len(d.data) {
-		d.fail("%d bytes too many", len(d.data)-d.at)
-	}
-	if d.err != nil {
-		return nil, d.err
+	if err := d.end(); err != nil {
+		return nil, err
 	}
 	return out, nil
 }
 
-// archiveDecoder reads forward and keeps the first error.
+// archiveDecoder reads rows of an archive.
 type archiveDecoder struct {
-	data []byte
-	text string // a copy of data up to where the strings end, made at the first one
-	at   int
-	err  error
-}
-
-func (d *archiveDecoder) fail(format string, args ...any) {
-	if d.err == nil {
-		d.err = NewProblem(CodeBadRequest, "archive rows: %s", fmt.Sprintf(format, args...))
-		d.data, d.at = nil, 0
-	}
-}
-
-func (d *archiveDecoder) uvarint() uint64 {
-	v, n := binary.Uvarint(d.data[d.at:])
-	if n <= 0 {
-		d.fail("number is cut off")
-		return 0
-	}
-	d.at += n
-	return v
-}
-
-func (d *archiveDecoder) uvarintMax(limit uint64) uint64 {
-	v := d.uvarint()
-	if v > limit {
-		d.fail("number %d is above %d", v, limit)
-		return 0
-	}
-	return v
-}
-
-func (d *archiveDecoder) varint() int64 {
-	v, n := binary.Varint(d.data[d.at:])
-	if n <= 0 {
-		d.fail("number is cut off")
-		return 0
-	}
-	d.at += n
-	return v
-}
-
-// span is the place of a string.
-type span struct{ from, to int }
-
-func (d *archiveDecoder) span(limit uint64) span {
-	n := d.uvarintMax(limit)
-	if n > uint64(len(d.data)-d.at) {
-		d.fail("text is cut off")
-		return span{}
-	}
-	s := span{d.at, d.at + int(n)}
-	d.at = s.to
-	return s
-}
-
-// count reads how many things follow, each of which takes some bytes.
-func (d *archiveDecoder) count(limit uint64, bytesEach int) int {
-	return int(d.uvarintMax(min(limit, uint64((len(d.data)-d.at)/bytesEach))))
+	decoder
+	text string // a copy of data up to where the strings end, made at the first row
 }
 
 // listedKey is a key of the list.
@@ -208,23 +135,5 @@ func (d *archiveDecoder) rows() []ArchiveRow {
 func (d *archiveDecoder) row(r *ArchiveRow, key *listedKey, kind span) {
 	r.Partition, r.Key, r.Type = key.partition, d.text[key.name.from:key.name.to], d.text[kind.from:kind.to]
 	r.Title, r.Owner = d.text[key.title.from:key.title.to], d.text[key.owner.from:key.owner.to]
-	r.Aggregate = event.NewAggregate()
-	r.Minute = int64(d.uvarintMax(uint64(event.MaxMinute)))
-	r.Count = d.varint()
-	if d.at >= len(d.data) {
-		d.fail("row is cut off")
-		return
-	}
-	flags := d.data[d.at]
-	d.at++
-	switch flags {
-	case 0:
-	case rowHasValues:
-		r.HasValues = true
-		r.ValueCount = d.varint()
-		r.Sum = event.Sum{Hi: d.varint(), Lo: d.uvarint()}
-		r.Min, r.Max = d.varint(), d.varint()
-	default:
-		d.fail("flags %d are unknown", flags)
-	}
+	d.aggregate(&r.Minute, &r.Aggregate)
 }

@@ -32,6 +32,9 @@ type ClientConfig struct {
 	MaxPerHost     int           // connections a host, beyond which calls wait for one; 1,024
 	MaxReplyBytes  int64         // longest accepted answer; 64 MiB
 	UserAgent      string        // "quipu"
+	// Repeatable says that every call may reach its server twice. Then one whose connection, kept from an earlier call, turns out to be broken is
+	// sent again over a new one: that says nothing of the server.
+	Repeatable bool
 }
 
 // Client makes calls to other processes. It is safe for concurrent use, keeps connections alive and never follows redirects.
@@ -44,6 +47,7 @@ type Client struct {
 	userAgent     string
 	timeout       time.Duration
 	maxReply      int64
+	repeatable    bool
 }
 
 // Reply is a successful answer.
@@ -84,6 +88,8 @@ func NewClient(cfg ClientConfig) *Client {
 		userAgent: cfg.UserAgent,
 		timeout:   cfg.Timeout,
 		maxReply:  cfg.MaxReplyBytes,
+
+		repeatable: cfg.Repeatable,
 	}
 	if cfg.Token != "" {
 		c.authorization = "Bearer " + cfg.Token
@@ -163,6 +169,12 @@ func (c *Client) request(ctx context.Context, method, url, contentType string, b
 	}
 	if c.authorization != "" {
 		req.Header["Authorization"] = []string{c.authorization}
+	}
+	if c.repeatable {
+		req.Header["X-Idempotency-Key"] = nil // net/http takes its presence as leave to repeat a POST, and does not send it
+	}
+	if caller := CallerOf(ctx); caller != "" {
+		req.Header[HeaderCaller] = []string{caller}
 	}
 	if deadline, ok := ctx.Deadline(); ok {
 		left := max(1, time.Until(deadline).Milliseconds())

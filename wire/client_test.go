@@ -10,6 +10,7 @@ import (
 	"net/http/httptest"
 	"strconv"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -262,5 +263,40 @@ func TestHeadHasNoBody(t *testing.T) {
 	reply, err := newClient(t, wire.ClientConfig{MaxReplyBytes: 10}).Bytes(t.Context(), http.MethodHead, url, "", nil)
 	if err != nil || len(reply.Body) != 0 || reply.Header.Get("Content-Length") != "100" {
 		t.Errorf("got %+v, %v, want an empty body and the header", reply, err)
+	}
+}
+
+// A connection that was kept and is broken is no word of its server: the call is sent again, if it may be.
+func TestBrokenConnectionIsReplaced(t *testing.T) {
+	for name, repeatable := range map[string]bool{"repeatable": true, "not repeatable": false} {
+		t.Run(name, func(t *testing.T) {
+			var seen sync.Map // connections that had a call
+			url := serve(t, func(w http.ResponseWriter, r *http.Request) {
+				if _, again := seen.LoadOrStore(r.RemoteAddr, true); !again {
+					return
+				}
+				conn, _, err := http.NewResponseController(w).Hijack()
+				if err != nil {
+					t.Error(err)
+					return
+				}
+				_ = conn.(*net.TCPConn).SetLinger(0)
+				conn.Close()
+			})
+			client := newClient(t, wire.ClientConfig{Repeatable: repeatable})
+			call := func() error {
+				return client.JSON(t.Context(), http.MethodPost, url, wire.KeyRequest{Type: "view"}, nil)
+			}
+			if err := call(); err != nil {
+				t.Fatal(err)
+			}
+			err := call()
+			if repeatable && err != nil {
+				t.Errorf("got %v, want the answer over a new connection", err)
+			}
+			if !repeatable && wire.CodeOf(err) != wire.CodeUnavailable {
+				t.Errorf("got %v, want %s: the call may have been carried out", err, wire.CodeUnavailable)
+			}
+		})
 	}
 }

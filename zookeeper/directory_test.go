@@ -243,8 +243,8 @@ func TestMembersAreKeptThroughAnOutage(t *testing.T) {
 	p.relay.Cut()
 	watcher.relay.Cut()
 	w.awaitNoNode("members/shard-proxy/s1-1")
-	watcher.relay.Restore()
-	p.relay.Restore()
+	watcher.relay.Heal()
+	p.relay.Heal()
 	w.awaitNewNode(t, "members/shard-proxy/s1-1", first.Czxid)
 	// A later change that the directory sees has everything before it.
 	late := w.start()

@@ -2,6 +2,7 @@ package zookeeper
 
 import (
 	"errors"
+	"net"
 
 	"github.com/go-zookeeper/zk"
 )
@@ -24,6 +25,9 @@ var (
 
 // connectionLost tells whether an operation failed on its way: whether it took place is unknown.
 func connectionLost(err error) bool {
+	if _, onTheWay := errors.AsType[*net.OpError](err); onTheWay { // what the library says of a connection that was reset
+		return true
+	}
 	return errors.Is(err, zk.ErrConnectionClosed) || errors.Is(err, zk.ErrSessionExpired) || errors.Is(err, zk.ErrNoServer) ||
 		errors.Is(err, zk.ErrSessionMoved) || errors.Is(err, zk.ErrClosing)
 }

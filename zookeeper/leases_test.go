@@ -98,7 +98,7 @@ func TestLeaseOutlivesADisconnect(t *testing.T) {
 			return nil
 		})
 		b.want(t, 1, false, "a")
-		a.relay.Restore()
+		a.relay.Heal()
 		a.want(t, 1, true, "a")
 	}
 }
@@ -110,7 +110,7 @@ func TestLeaseIsTakenOverFromTheDead(t *testing.T) {
 	a.want(t, 2, true, "a")
 	a.relay.Cut()
 	b.want(t, 2, true, "b")
-	a.relay.Restore()
+	a.relay.Heal()
 	a.want(t, 2, false, "b")
 }
 
@@ -122,7 +122,7 @@ func TestLeaseIsTakenAgainInANewSession(t *testing.T) {
 	b.want(t, 5, true, "b")
 	a.relay.Cut()
 	w.awaitNoNode("leases/2/holder")
-	a.relay.Restore()
+	a.relay.Heal()
 	a.want(t, 2, true, "a")
 	b.want(t, 2, false, "a")
 	b.want(t, 5, true, "b")
@@ -143,7 +143,7 @@ func TestLeaseOfAnEarlierLife(t *testing.T) {
 		t.Errorf("taking the lease over from one's own past took %v: it waited for the session", took)
 	}
 	// The past's session ends now, in order: the present's holder must stay.
-	before.relay.Restore()
+	before.relay.Heal()
 	reconnected, cancel := context.WithTimeout(t.Context(), patience)
 	defer cancel()
 	if err := before.WaitConnected(reconnected); err != nil {

@@ -158,14 +158,15 @@ func TestRunEndsWithoutServer(t *testing.T) {
 func TestListOfServers(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, shared.Address())
-	second := newRelay(t, shared.Address())
+	second := testkit.NewLink(t)
+	second.Lead(shared.Address())
 	second.Cut()
 	p := w.start(func(c *zookeeper.Config) { c.Servers = append(c.Servers, "127.0.0.1:1", second.Address()) })
 	w.bootstrap(p)
 	o := owner{p, zookeeper.NewLeases(p.Client, "a")}
 	o.want(t, 0, true, "a")
 	first := w.stat(t, "leases/0/holder")
-	second.Restore()
+	second.Heal()
 	p.relay.Cut()
 	o.want(t, 0, true, "a")
 	if got := w.stat(t, "leases/0/holder"); got.EphemeralOwner != first.EphemeralOwner {

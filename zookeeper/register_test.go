@@ -35,7 +35,7 @@ func TestRegistrationIsMadeAgain(t *testing.T) {
 		"after its session expired": func(w *world, p *process) {
 			p.relay.Cut()
 			w.awaitNoNode("members/writer/w1")
-			p.relay.Restore()
+			p.relay.Heal()
 		},
 		"after somebody removed it": func(w *world, _ *process) { w.remove(w.t, "members/writer/w1") },
 	} {

@@ -67,7 +67,7 @@ func newWorld(t testing.TB, address string) *world {
 // process is a client that runs, and what a test wants to do to it.
 type process struct {
 	*zookeeper.Client
-	relay *relay
+	relay *testkit.Link
 	stop  func() // ends Run and waits
 }
 
@@ -77,7 +77,8 @@ func brief(c *zookeeper.Config) { c.SessionTimeout = briefSession }
 // start runs a client behind a relay until the test ends.
 func (w *world) start(change ...func(*zookeeper.Config)) *process {
 	w.t.Helper()
-	r := newRelay(w.t, w.address)
+	r := testkit.NewLink(w.t)
+	r.Lead(w.address)
 	cfg := zookeeper.Config{Servers: []string{r.Address()}, Root: w.root, SessionTimeout: longSession, Logger: testLogger(w.t)}
 	for _, c := range change {
 		c(&cfg)

@@ -177,7 +177,8 @@ func newVerifier(cfg *config.Effective, internalToken string) (*auth.Verifier, e
 
 func newCalls(cfg *config.Effective, internalToken string) *wire.Client {
 	return wire.NewClient(wire.ClientConfig{
-		Token: internalToken, Timeout: cfg.HTTP.CallTimeout, DialTimeout: cfg.HTTP.DialTimeout, MaxIdlePerHost: cfg.HTTP.IdlePerHost,
+		Repeatable: true, // all calls between roles are: they read, or compare and set
+		Token:      internalToken, Timeout: cfg.HTTP.CallTimeout, DialTimeout: cfg.HTTP.DialTimeout, MaxIdlePerHost: cfg.HTTP.IdlePerHost,
 		IdleTimeout: cfg.HTTP.IdleTimeout / 2, UserAgent: "quipu/" + version,
 	})
 }

@@ -76,9 +76,9 @@ func buildShardProxy(h *host, accounts shardAccounts) (duty, error) {
 		return duty{}, fmt.Errorf("the topology has no shard %q", cfg.Shard)
 	}
 	proxy, err := shardproxy.New(shardproxy.Config{
-		ShardID: cfg.Shard, Snapshot: h.directory.Snapshot, Changed: h.directory.Changed, EventTypes: h.directory.EventTypes,
+		ShardID: cfg.Shard, ID: h.member.ID, Snapshot: h.directory.Snapshot, Changed: h.directory.Changed, EventTypes: h.directory.EventTypes,
 		Apply: accounts.apply, Read: accounts.read, Monitor: accounts.monitor, TLS: databaseTLS(cfg.DatabaseTLS),
-		MaxLag: cfg.MaxLag, ApplyTimeout: cfg.ApplyTimeout, PointTimeout: cfg.PointTimeout, ScanTimeout: cfg.ScanTimeout,
+		MaxLag: cfg.MaxLag, ApplyTimeout: cfg.ApplyTimeout, PointTimeout: cfg.PointTimeout, SeriesTimeout: cfg.SeriesTimeout, ScanTimeout: cfg.ScanTimeout, AdminTimeout: cfg.AdminTimeout,
 		ApplyConnections: cfg.ApplyConnections, ReadConnections: cfg.ReadConnections, CachedKeys: cfg.CachedKeys,
 		ProbeInterval: cfg.ProbeInterval, ProbeTimeout: cfg.ProbeTimeout, PartitionInterval: cfg.PartitionInterval,
 		Logger: h.log, Registerer: h.registry,

@@ -67,6 +67,7 @@ func Hash(token string) string {
 }
 
 type entry struct {
+	name   string
 	hash   [sha256.Size]byte
 	scopes map[Scope]bool
 }
@@ -103,7 +104,7 @@ func newEntry(t Token) (entry, error) {
 	if len(t.Scopes) == 0 {
 		return entry{}, fmt.Errorf("no scopes, want some of %v", Scopes())
 	}
-	e := entry{hash: [sha256.Size]byte(hash), scopes: make(map[Scope]bool, len(t.Scopes))}
+	e := entry{name: t.Name, hash: [sha256.Size]byte(hash), scopes: make(map[Scope]bool, len(t.Scopes))}
 	for _, s := range t.Scopes {
 		if !slices.Contains(Scopes(), s) {
 			return entry{}, fmt.Errorf("unknown scope %q, want one of %v", s, Scopes())
@@ -116,38 +117,58 @@ func newEntry(t Token) (entry, error) {
 // Enabled tells whether any token is configured.
 func (v *Verifier) Enabled() bool { return v != nil && len(v.entries) > 0 }
 
-// Require returns the middleware that lets requests pass whose token has the scope. Without tokens all pass.
+// Require returns the middleware that lets requests pass whose token has the scope, and notes its name as their caller (wire.CallerOf); of the scope
+// internal, the name that came along. Without tokens all pass. Requests that write have no caller: at their rate it would show.
 func (v *Verifier) Require(scope Scope) echo.MiddlewareFunc {
 	return func(next echo.HandlerFunc) echo.HandlerFunc {
-		if !v.Enabled() {
+		if !v.Enabled() && scope != Internal {
 			return next
 		}
 		return func(c echo.Context) error {
-			if err := v.Check(c.Request().Header.Get(echo.HeaderAuthorization), scope); err != nil {
+			req := c.Request()
+			caller, err := v.caller(req.Header.Get(echo.HeaderAuthorization), scope)
+			if err != nil {
 				return err
+			}
+			if scope == Internal {
+				caller = req.Header.Get(wire.HeaderCaller)
+			}
+			if caller != "" && scope != Write {
+				c.SetRequest(req.WithContext(wire.WithCaller(req.Context(), bounded(caller))))
 			}
 			return next(c)
 		}
 	}
 }
 
+// maxCallerBytes bounds the name of a caller.
+const maxCallerBytes = 100
+
+func bounded(name string) string { return name[:min(len(name), maxCallerBytes)] }
+
 // Check tells whether the value of an Authorization header grants a scope: nil, or a *wire.Problem unauthorized or forbidden.
 func (v *Verifier) Check(authorization string, scope Scope) error {
+	_, err := v.caller(authorization, scope)
+	return err
+}
+
+// caller returns the name of the token that grants a scope.
+func (v *Verifier) caller(authorization string, scope Scope) (string, error) {
 	if !v.Enabled() {
-		return nil
+		return "", nil
 	}
 	scheme, token, _ := strings.Cut(authorization, " ")
 	if !strings.EqualFold(scheme, "Bearer") || token == "" || len(token) > maxTokenBytes {
-		return wire.NewProblem(wire.CodeUnauthorized, "send a token: Authorization: Bearer <token>")
+		return "", wire.NewProblem(wire.CodeUnauthorized, "send a token: Authorization: Bearer <token>")
 	}
 	found := v.find(sha256.Sum256([]byte(token)))
 	if found == nil {
-		return wire.NewProblem(wire.CodeUnauthorized, "unknown token")
+		return "", wire.NewProblem(wire.CodeUnauthorized, "unknown token")
 	}
 	if !found.scopes[scope] && !found.scopes[Admin] {
-		return wire.NewProblem(wire.CodeForbidden, "the token lacks the scope %q", scope)
+		return "", wire.NewProblem(wire.CodeForbidden, "the token lacks the scope %q", scope)
 	}
-	return nil
+	return found.name, nil
 }
 
 // find looks at every entry, whether or not an earlier one agreed.
