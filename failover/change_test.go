@@ -7,6 +7,7 @@ import (
 	"testing"
 
 	"github.com/quipudb/quipu/cluster"
+	"github.com/quipudb/quipu/deploy/local"
 	"github.com/quipudb/quipu/failover"
 	"github.com/quipudb/quipu/mysql"
 	"github.com/quipudb/quipu/testkit"
@@ -44,6 +45,35 @@ func TestLaggingReplicaIsPromoted(t *testing.T) {
 	if err := r.root("s1-a", "SELECT COUNT(*) FROM information_schema.PROCESSLIST WHERE command LIKE 'Slave%'", &configured); err != nil || configured != 0 {
 		t.Errorf("the diverged server replicates: %d threads, %v", configured, err)
 	}
+
+	// Rebuilt, it follows, and may become the primary again, of whom the other one is a true replica.
+	rebuild := failover.RebuildRequest{
+		Shard: "s1", Database: "s1-a", Schemas: []string{"quipu", "analytics"}, Progress: func(string, int64, bool) {},
+		Account: failover.Account{User: string(local.AccountRebuild), Password: r.servers["s1-a"].Passwords[local.AccountRebuild]},
+	}
+	if _, err := k.Rebuild(t.Context(), failover.RebuildRequest{Shard: "s1", Database: "s1-b"}); err == nil {
+		t.Error("the primary was rebuilt")
+	}
+	from, err := k.Rebuild(t.Context(), rebuild)
+	if err != nil || from != "s1-b" {
+		t.Fatalf("rebuilt from %s, %v; want it from s1-b", from, err)
+	}
+	r.must(r.places(map[string]string{"s1-a": "replica", "s1-b": "primary"}))
+	r.must(r.count("s1-b", 90))
+	testkit.Eventually(t, patience, func() error { return r.caughtUp("s1-b", "s1-a") })
+	for _, table := range r.tables() {
+		var a, b string
+		r.must(r.checksum("s1-a", table, &a))
+		r.must(r.checksum("s1-b", table, &b))
+		if a != b {
+			t.Errorf("the table %s differs: checksums %s and %s", table, a, b)
+		}
+	}
+	_, err = k.Change(t.Context(), "s1", failover.Request{Planned: true})
+	r.must(err)
+	r.must(r.count("s1-a", 100))
+	r.tendUntil(k, map[string]string{"s1-a": "primary", "s1-b": "replica"})
+	testkit.Eventually(t, patience, func() error { return r.caughtUp("s1-a", "s1-b") })
 }
 
 // TestOldPrimaryRejoins: one that holds nothing that the new one lacks becomes its replica, and so does the third server.

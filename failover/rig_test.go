@@ -10,6 +10,7 @@ import (
 	"net/http/httptest"
 	"os"
 	"strconv"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -281,6 +282,33 @@ func (r *rig) offset(database string) (next uint64) {
 
 func (r *rig) root(database, query string, into any) error {
 	return r.servers[database].Root().QueryRowContext(r.t.Context(), query).Scan(into)
+}
+
+// tables lists those of a shard, and its views.
+func (r *rig) tables() (all []string) {
+	r.t.Helper()
+	rows, err := r.servers["s1-b"].Root().QueryContext(r.t.Context(), `SELECT CONCAT(TABLE_SCHEMA, '.', TABLE_NAME) FROM information_schema.TABLES
+		WHERE TABLE_SCHEMA IN ('quipu', 'analytics')`)
+	r.must(err)
+	defer rows.Close()
+	for rows.Next() {
+		var name string
+		r.must(rows.Scan(&name))
+		all = append(all, name)
+	}
+	r.must(rows.Err())
+	if len(all) < 20 {
+		r.t.Errorf("the shard has the tables %v", all)
+	}
+	return all
+}
+
+func (r *rig) checksum(database, table string, into *string) error {
+	var name string
+	if strings.HasPrefix(table, "analytics.") {
+		return r.root(database, "SELECT COUNT(*) FROM "+table, into)
+	}
+	return r.servers[database].Root().QueryRowContext(r.t.Context(), "CHECKSUM TABLE "+table).Scan(&name, into)
 }
 
 func (r *rig) exec(database string, statements ...string) {

@@ -165,19 +165,20 @@ func (k *Keeper) keepFromWriting(ctx context.Context, d cluster.Database) error 
 	if err != nil {
 		return err
 	}
-	if err := pool.SetReadOnly(ctx, true); err != nil {
+	return silence(ctx, pool, k.cfg.Writers)
+}
+
+func silence(ctx context.Context, pool *mysql.DB, writers []string) error {
+	if err := pool.SetReadOnly(ctx, true); err != nil || len(writers) == 0 {
 		return err
 	}
-	if len(k.cfg.Writers) == 0 {
-		return nil
-	}
 	for {
-		_, left, err := pool.EndSessions(ctx, k.cfg.Writers)
+		_, left, err := pool.EndSessions(ctx, writers)
 		if err != nil || left == 0 {
 			return err
 		}
 		if err := pause(ctx, sessionPoll); err != nil {
-			return fmt.Errorf("%d sessions on %s don't end: %w", left, d.ID, err)
+			return fmt.Errorf("%d sessions on %s don't end: %w", left, pool.ID(), err)
 		}
 	}
 }

@@ -24,8 +24,10 @@ type replicator interface {
 	follow(s Source, from string) []command
 	// awaitPosition selects 0 once a position is applied, another number if that takes too long.
 	awaitPosition(position string, patience time.Duration) command
-	// positionOf selects the position that a copy which began in this snapshot has, nothing if the server can't tell.
+	// snapshotPosition selects where in the log the session's snapshot is, nothing if the server can't tell.
 	snapshotPosition() string
+	// unbounded ends the bounds of a session's statements and pauses.
+	unbounded() []string
 	// restart makes an emptied server's history that of a source which it was copied from.
 	restart(position, logged string) []command
 }
@@ -85,6 +87,10 @@ func (mariadb) snapshotPosition() string {
 		(SELECT VARIABLE_VALUE FROM information_schema.SESSION_STATUS WHERE VARIABLE_NAME = 'BINLOG_SNAPSHOT_POSITION'))`
 }
 
+func (mariadb) unbounded() []string {
+	return []string{"SET SESSION max_statement_time = 0, idle_transaction_timeout = 0, tx_read_only = 0, net_write_timeout = 600"}
+}
+
 func (mariadb) restart(position, logged string) []command {
 	return []command{
 		{"RESET MASTER", nil},
@@ -128,6 +134,10 @@ func (mysql8) awaitPosition(position string, patience time.Duration) command {
 }
 
 func (mysql8) snapshotPosition() string { return "SELECT ''" }
+
+func (mysql8) unbounded() []string {
+	return []string{"SET SESSION max_execution_time = 0, transaction_read_only = 0, net_write_timeout = 600"}
+}
 
 func (mysql8) restart(position, _ string) []command {
 	return []command{{"RESET MASTER", nil}, {"SET GLOBAL gtid_purged = ?", []any{position}}}
