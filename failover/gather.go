@@ -121,11 +121,12 @@ func (k *Keeper) wordOf(d cluster.Database, s *Server, primary cluster.Database,
 	if !l.Configured || l.Host+":"+strconv.Itoa(l.Port) != primary.Address {
 		return WordUnknown, "it does not follow " + primary.ID
 	}
-	last := k.heardOf(d.ID+" of "+primary.ID, l.Heard, now)
-	quiet := now.Sub(last)
-	switch {
-	case !l.Receiving && !l.Connecting:
+	if !l.Receiving && !l.Connecting {
+		k.heardOf(d.ID+" of "+primary.ID, "stopped", now) // once it listens again, its silence begins anew
 		return WordUnknown, "it is not receiving: " + l.ReceiveErr
+	}
+	quiet := now.Sub(k.heardOf(d.ID+" of "+primary.ID, l.Heard, now))
+	switch {
 	case !l.Receiving && l.Unreached:
 		return WordDown, l.ReceiveErr
 	case quiet > k.cfg.Silence:

@@ -5,14 +5,10 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
-	"slices"
 	"strings"
 
 	"github.com/jmoiron/sqlx"
 )
-
-// ErrCantCopy is a server that can't be copied from over SQL.
-var ErrCantCopy = errors.New("it can't say where in its log a copy begins: make the copy with its own tools")
 
 // CopyProgress is told how far a copy came: after each portion of rows, and once more with done when a table is complete.
 type CopyProgress func(table string, rows int64, done bool)
@@ -72,19 +68,9 @@ func (c *copying) run(ctx context.Context, schemas []string) error {
 	if err := c.prepare(ctx); err != nil {
 		return err
 	}
-	held, err := readHeld(ctx, c.from, c.speaks) // before the snapshot: what other servers wrote no longer changes
+	held, err := c.snapshot(ctx)
 	if err != nil {
 		return err
-	}
-	if err := execAll(ctx, c.from, "START TRANSACTION WITH CONSISTENT SNAPSHOT"); err != nil {
-		return err
-	}
-	var position sql.NullString
-	if err := c.from.GetContext(ctx, &position, c.speaks.snapshotPosition()); err != nil {
-		return err
-	}
-	if position.String == "" {
-		return ErrCantCopy
 	}
 	objects, err := c.objects(ctx, schemas)
 	if err != nil {
@@ -100,11 +86,7 @@ func (c *copying) run(ctx context.Context, schemas []string) error {
 			return fmt.Errorf("%s.%s: %w", o.Schema, o.Name, err)
 		}
 	}
-	logged, err := laterOf(held.Logged, position.String)
-	if err != nil {
-		return err
-	}
-	for _, s := range c.speaks.restart(position.String, logged) {
+	for _, s := range c.speaks.restart(held) {
 		if _, err := c.to.ExecContext(ctx, s.text, s.args...); err != nil {
 			return err
 		}
@@ -112,18 +94,17 @@ func (c *copying) run(ctx context.Context, schemas []string) error {
 	return nil
 }
 
-// laterOf joins what a log had seen of each server with a later position of it.
-func laterOf(logged, position string) (string, error) {
-	p, err := parsePosition(logged + "," + position)
-	if err != nil || len(p.sets) > 0 {
-		return position, err
+// snapshot begins a transaction that sees one instant, and returns what the server held then. Commits wait for it, a moment: where in the log a
+// snapshot is the server can tell without that, but what it tells may be another session's (information_schema.SESSION_STATUS of MariaDB 10.11 is
+// filled from variables that all sessions share).
+func (c *copying) snapshot(ctx context.Context) (held Held, err error) {
+	if err := execAll(ctx, c.from, "SET SESSION lock_wait_timeout = 5", "FLUSH TABLES WITH READ LOCK"); err != nil {
+		return Held{}, err
 	}
-	var parts []string
-	for o, sequence := range p.last {
-		parts = append(parts, fmt.Sprintf("%d-%d-%d", o.domain, o.server, sequence))
+	if held, err = readHeld(ctx, c.from, c.speaks); err != nil {
+		return Held{}, err
 	}
-	slices.Sort(parts)
-	return strings.Join(parts, ","), nil
+	return held, execAll(ctx, c.from, "START TRANSACTION WITH CONSISTENT SNAPSHOT", "UNLOCK TABLES")
 }
 
 // prepare makes one session see one instant, and the other write without a trace in the binary log and without a bound for a statement.

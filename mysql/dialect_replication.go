@@ -24,12 +24,10 @@ type replicator interface {
 	follow(s Source, from string) []command
 	// awaitPosition selects 0 once a position is applied, another number if that takes too long.
 	awaitPosition(position string, patience time.Duration) command
-	// snapshotPosition selects where in the log the session's snapshot is, nothing if the server can't tell.
-	snapshotPosition() string
 	// unbounded ends the bounds of a session's statements and pauses.
 	unbounded() []string
 	// restart makes an emptied server's history that of a source which it was copied from.
-	restart(position, logged string) []command
+	restart(held Held) []command
 }
 
 // command is SQL with its parameters.
@@ -81,21 +79,15 @@ func (mariadb) awaitPosition(position string, patience time.Duration) command {
 	return command{"SELECT MASTER_GTID_WAIT(?, ?)", []any{position, patience.Seconds()}}
 }
 
-func (mariadb) snapshotPosition() string {
-	return `SELECT BINLOG_GTID_POS(
-		(SELECT VARIABLE_VALUE FROM information_schema.SESSION_STATUS WHERE VARIABLE_NAME = 'BINLOG_SNAPSHOT_FILE'),
-		(SELECT VARIABLE_VALUE FROM information_schema.SESSION_STATUS WHERE VARIABLE_NAME = 'BINLOG_SNAPSHOT_POSITION'))`
-}
-
 func (mariadb) unbounded() []string {
 	return []string{"SET SESSION max_statement_time = 0, idle_transaction_timeout = 0, tx_read_only = 0, net_write_timeout = 600"}
 }
 
-func (mariadb) restart(position, logged string) []command {
+func (mariadb) restart(held Held) []command {
 	return []command{
 		{"RESET MASTER", nil},
-		{"SET GLOBAL gtid_binlog_state = ?", []any{logged}},
-		{"SET GLOBAL gtid_slave_pos = ?", []any{position}},
+		{"SET GLOBAL gtid_binlog_state = ?", []any{held.Logged}},
+		{"SET GLOBAL gtid_slave_pos = ?", []any{held.Executed}},
 	}
 }
 
@@ -133,14 +125,12 @@ func (mysql8) awaitPosition(position string, patience time.Duration) command {
 	return command{"SELECT WAIT_FOR_EXECUTED_GTID_SET(?, ?)", []any{position, patience.Seconds()}}
 }
 
-func (mysql8) snapshotPosition() string { return "SELECT ''" }
-
 func (mysql8) unbounded() []string {
 	return []string{"SET SESSION max_execution_time = 0, transaction_read_only = 0, net_write_timeout = 600"}
 }
 
-func (mysql8) restart(position, _ string) []command {
-	return []command{{"RESET MASTER", nil}, {"SET GLOBAL gtid_purged = ?", []any{position}}}
+func (mysql8) restart(held Held) []command {
+	return []command{{"RESET MASTER", nil}, {"SET GLOBAL gtid_purged = ?", []any{held.Executed}}}
 }
 
 // hostAndPort takes an address of the topology apart.
