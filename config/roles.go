@@ -48,6 +48,9 @@ type ClusterProxy struct {
 	ApplyTimeout  time.Duration `yaml:"apply_timeout" range:"100ms..5m"`
 	Attempts      int           `yaml:"attempts" range:"1..10"`
 	MaxInFlight   int           `yaml:"max_in_flight" range:"1..100000"`
+	CallerShare   int           `yaml:"caller_share" range:"1..100"`
+	HedgePercent  int           `yaml:"hedge_percent" range:"0..20"`
+	EjectFor      time.Duration `yaml:"eject_for" range:"100ms..10m"`
 	MaxApplyBytes Size          `yaml:"max_apply_bytes" range:"32MiB..64GiB"`
 }
 

@@ -45,6 +45,7 @@ type Account struct{ User, Password string }
 // Config configures a Proxy. Zero values give the defaults named here.
 type Config struct {
 	ShardID    string
+	Zone       string                       // of this process, for callers that don't tell theirs
 	ID         string                       // of this proxy, part of the ids of queries: the member's id
 	Snapshot   func() *cluster.Snapshot     // the last known state of the cluster, nil if there is none; required
 	Changed    func() <-chan struct{}       // closed at the next change of it; required

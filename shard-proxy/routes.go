@@ -36,11 +36,11 @@ func (p *Proxy) Register(e *echo.Echo, v *auth.Verifier) {
 
 type handler func(ctx context.Context, c echo.Context) error
 
-// served bounds a call's time, counts it and turns its error into a problem.
+// served bounds a call's time, counts it and turns its error into a problem. The call's context has the origin of its caller.
 func (p *Proxy) served(call string, timeout time.Duration, h handler) echo.HandlerFunc {
 	return func(c echo.Context) error {
 		begin := time.Now()
-		ctx, cancel := context.WithTimeout(c.Request().Context(), timeout)
+		ctx, cancel := context.WithTimeout(wire.WithOrigin(c.Request().Context(), wire.OriginOfHeader(c.Request().Header)), timeout)
 		defer cancel()
 		if caller := wire.CallerOf(ctx); caller != "" {
 			ctx = guard.WithCaller(ctx, caller)

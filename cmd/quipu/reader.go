@@ -45,7 +45,7 @@ func buildReader(_ context.Context, h *host) (duty, error) {
 		return duty{}, err
 	}
 	proxies := proxyclient.New(proxyclient.Config{
-		URLs: h.urls(cluster.RoleClusterProxy), Client: h.calls, Timeout: cfg.Timeout, Registerer: h.registry,
+		Servers: h.servers(cluster.RoleClusterProxy), Zone: h.cfg.Cluster.Zone, Client: h.calls, Timeout: cfg.Timeout, Registerer: h.registry,
 	})
 	r, err := reader.New(reader.Config{
 		Proxy: proxies, EventTypes: h.directory.EventTypes, Cold: storage, Partition: h.partitionOf, Registry: h.registry, Logger: h.log,

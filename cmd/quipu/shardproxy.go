@@ -76,7 +76,7 @@ func buildShardProxy(h *host, accounts shardAccounts) (duty, error) {
 		return duty{}, fmt.Errorf("the topology has no shard %q", cfg.Shard)
 	}
 	proxy, err := shardproxy.New(shardproxy.Config{
-		ShardID: cfg.Shard, ID: h.member.ID, Snapshot: h.directory.Snapshot, Changed: h.directory.Changed, EventTypes: h.directory.EventTypes,
+		ShardID: cfg.Shard, ID: h.member.ID, Zone: h.cfg.Cluster.Zone, Snapshot: h.directory.Snapshot, Changed: h.directory.Changed, EventTypes: h.directory.EventTypes,
 		Apply: accounts.apply, Read: accounts.read, Monitor: accounts.monitor, TLS: databaseTLS(cfg.DatabaseTLS),
 		MaxLag: cfg.MaxLag, ApplyTimeout: cfg.ApplyTimeout, PointTimeout: cfg.PointTimeout, SeriesTimeout: cfg.SeriesTimeout, ScanTimeout: cfg.ScanTimeout, AdminTimeout: cfg.AdminTimeout,
 		ApplyConnections: cfg.ApplyConnections, ReadConnections: cfg.ReadConnections, CachedKeys: cfg.CachedKeys,
