@@ -68,6 +68,8 @@ type ShardProxy struct {
 	ApplyConnections  int           `yaml:"apply_connections" range:"1..64"`
 	ReadConnections   int           `yaml:"read_connections" range:"1..1000"`
 	CachedKeys        int           `yaml:"cached_keys" range:"1000..100000000"`
+	ThrottleLag       time.Duration `yaml:"throttle_lag" range:"0s..1d"`
+	ThrottleSlowdown  int           `yaml:"throttle_slowdown" range:"0..100"`
 	ProbeInterval     time.Duration `yaml:"probe_interval" range:"50ms..1m"`
 	ProbeTimeout      time.Duration `yaml:"probe_timeout" range:"50ms..1m"`
 	PartitionInterval time.Duration `yaml:"partition_interval" range:"1s..1h"`

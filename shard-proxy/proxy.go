@@ -17,6 +17,7 @@
 //     build knows.
 //   - Every answer names the database that gave it and its as-of; it says stale when it comes from a replica beyond the lag bound,
 //     or when a promotion set as-of back (INV-8).
+//   - Writers are slowed down while the primary suffers or replicas fall behind (throttle).
 //   - Calls wait in bounded queues by class and are refused with 429 beyond; every statement has a deadline (INV-9).
 //   - Topology is followed as last known; no call waits for it (INV-10).
 //
@@ -66,6 +67,9 @@ type Config struct {
 	ReadConnections  int // to each database; 16
 	CachedKeys       int // key ids kept in memory; 1,000,000
 
+	ThrottleLag      time.Duration // of a replica, beyond which writers are slowed down; 0: never
+	ThrottleSlowdown int           // times the usual cost of a row, beyond which writers are slowed down; 0: never
+
 	ProbeInterval     time.Duration // 500 ms
 	ProbeTimeout      time.Duration // 2 s
 	PartitionInterval time.Duration // between two looks at the time partitions; 1 minute
@@ -111,6 +115,7 @@ type Proxy struct {
 	turn      atomic.Uint64 // spreads reads over replicas
 	tide      tide
 	guard     *guard.Guard
+	throttle  *throttle
 
 	flushes, small, points, scans, rollups *class
 	archives, exports                      *class
@@ -135,8 +140,8 @@ func New(cfg Config) (*Proxy, error) {
 	}
 	m := newMetrics(cfg.Registerer)
 	return &Proxy{
-		guard: newGuard(cfg),
-		cfg:   cfg, log: cfg.Logger.With("shard", cfg.ShardID), metrics: m,
+		guard: newGuard(cfg), throttle: newThrottle(cfg, m),
+		cfg: cfg, log: cfg.Logger.With("shard", cfg.ShardID), metrics: m,
 		flushes: newClass("flush", cfg.ApplyConnections, waitingAPlace, m),
 		small:   newClass("small", smallCalls, waitingAPlace, m),
 		points:  newClass("point", cfg.ReadConnections, waitingAPlace, m),
