@@ -24,6 +24,7 @@ type metrics struct {
 	rows       prometheus.Counter
 	rollupRows *prometheus.CounterVec
 	archive    archiveMetrics
+	cache      *cacheMetrics
 	cachedKeys prometheus.Gauge
 	reads      *prometheus.CounterVec
 	fallbacks  *prometheus.CounterVec
@@ -56,6 +57,7 @@ func newMetrics(r prometheus.Registerer) *metrics {
 		throttle:  gauge("flushes_allowed_count", "Flushes let in at a time, on average, as the cost of rows and the lag of replicas allow.", "cause"),
 		throttled: counter("throttled_total", "Flushes sent away because the shard suffers, by what it suffers from.", "cause"),
 		refused:   counter("refused_total", "Calls refused because their class was full.", "class"),
+		cache:     newCacheMetrics(r),
 		rows:      f.NewCounter(prometheus.CounterOpts{Name: "quipu_shard_proxy_applied_rows_total", Help: "Rows of committed flushes."}),
 		archive: archiveMetrics{
 			exported:      counter("archive_exported_rows_total", "Rows read for the archive.", "resolution"),

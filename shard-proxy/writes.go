@@ -62,7 +62,7 @@ func (p *Proxy) apply(ctx context.Context, r *wire.ApplyRequest) (*wire.ApplyAns
 	})
 	took := time.Since(begin)
 	if err != nil {
-		p.throttle.applied(0, took, isAbsence(err) || errors.Is(err, mysql.ErrDeadline))
+		p.throttle.applied(0, took, isGone(err) || errors.Is(err, mysql.ErrDeadline))
 		d.suspect(err)
 		return nil, err
 	}
@@ -73,12 +73,12 @@ func (p *Proxy) apply(ctx context.Context, r *wire.ApplyRequest) (*wire.ApplyAns
 
 // suspect has a database probed soon if a call failed for its absence.
 func (d *database) suspect(err error) {
-	if isAbsence(err) {
+	if isGone(err) {
 		d.probeSoon()
 	}
 }
 
-func isAbsence(err error) bool {
+func isGone(err error) bool {
 	return errors.Is(err, mysql.ErrUnavailable) || errors.Is(err, mysql.ErrUnknownOutcome)
 }
 

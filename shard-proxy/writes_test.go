@@ -255,7 +255,7 @@ func TestWritersAreSlowedDownWhileAReplicaFallsBehind(t *testing.T) {
 			t.Error(err)
 		}
 	}()
-	large := request(0, 7, 8, manyRows(200)...) // refused for its epoch, at the earliest
+	large := request(0, 7, 8, manyRows(200)...)               // refused for its epoch, at the earliest
 	problem := r.failsWith(wire.CodeThrottled, func() error { // of several at a time, once lag has grown for some looks
 		errs := make([]error, 6)
 		var all sync.WaitGroup
