@@ -68,6 +68,11 @@ type ShardProxy struct {
 	ApplyConnections  int           `yaml:"apply_connections" range:"1..64"`
 	ReadConnections   int           `yaml:"read_connections" range:"1..1000"`
 	CachedKeys        int           `yaml:"cached_keys" range:"1000..100000000"`
+	ThrottleLag       time.Duration `yaml:"throttle_lag" range:"0s..1d"`
+	ThrottleSlowdown  int           `yaml:"throttle_slowdown" range:"0..100"`
+	CacheBytes        Size          `yaml:"cache_bytes" range:"0B..1TiB"`
+	CacheOpen         time.Duration `yaml:"cache_open" range:"1ms..1m"`
+	CacheWaiters      int           `yaml:"cache_waiters" range:"1..100000"`
 	ProbeInterval     time.Duration `yaml:"probe_interval" range:"50ms..1m"`
 	ProbeTimeout      time.Duration `yaml:"probe_timeout" range:"50ms..1m"`
 	PartitionInterval time.Duration `yaml:"partition_interval" range:"1s..1h"`
