@@ -36,6 +36,7 @@ type shardProxy struct {
 	answer func(path string, body []byte) (any, error) // by default its fleet's
 	hang   chan struct{}                               // if not nil, requests wait until it is closed or their caller goes
 	left   []time.Duration                             // deadlines that requests brought
+	from   []wire.Origin                               // on whose behalf they came
 }
 
 func (s *shardProxy) set(change func(*shardProxy)) {
@@ -77,6 +78,7 @@ func (s *shardProxy) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if ms, err := time.ParseDuration(r.Header.Get(wire.HeaderDeadline) + "ms"); err == nil {
 		s.left = append(s.left, ms)
 	}
+	s.from = append(s.from, wire.OriginOfHeader(r.Header))
 	s.mu.Unlock()
 	if hang != nil {
 		select {

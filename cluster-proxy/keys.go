@@ -29,10 +29,10 @@ func (p *Proxy) lookupKey(ctx context.Context, r *wire.KeyRequest) (*wire.KeyInf
 		return nil, err
 	}
 	partition := s.PartitionOf(r.Type, r.Key)
-	out := &wire.KeyInfo{}
-	shard, err := p.onPartition(ctx, "lookup_key", partition, func(ctx context.Context, base string) error {
-		*out = wire.KeyInfo{}
-		return p.cfg.Client.JSON(ctx, http.MethodPost, base+wire.PathKeyInfo, r, out)
+	var out *wire.KeyInfo
+	shard, err := p.atOwner(partition, func(shard string) (err error) {
+		out, err = askShard[wire.KeyInfo](ctx, p, "lookup_key", shard, wire.PathKeyInfo, r)
+		return err
 	})
 	if err != nil {
 		return nil, err

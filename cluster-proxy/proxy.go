@@ -7,8 +7,9 @@
 //	                        Config.Snapshot: the last known topology and members
 //
 // Guarantees: no request waits for ZooKeeper (INV-10): a route comes from the snapshot at hand. A part that can't be had is
-// told in the answer's coverage (INV-8) and fails the request only when nothing else is left. Requests, the bytes of Apply
-// bodies, tries and times are bounded (INV-9). Apply is forwarded as it came, without being decoded.
+// told in the answer's coverage (INV-8) and fails the request only when nothing else is left. Requests, those of one caller, the bytes of
+// Apply bodies, tries and times are bounded (INV-9); questions leave room for writers. Apply is forwarded as it came, without being decoded.
+// A shard proxy that fails, hangs or answers worse than the others of its shard is left alone for a while (package balance).
 //
 // A Proxy starts no goroutines beyond a request's own and is safe for concurrent use.
 package clusterproxy
@@ -17,6 +18,8 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"net/http"
+	"sync/atomic"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -32,9 +35,14 @@ type Config struct {
 	Snapshot func() *cluster.Snapshot // the last known state of the cluster, nil if there is none; required
 	Client   *wire.Client             // for calls to shard proxies; required
 
-	MaxInFlight   int           // requests at once, beyond which they are refused; 1,024
+	Zone string // of this process: shard proxies of the same zone come first
+
+	MaxInFlight   int           // requests at once, beyond which they are refused; a quarter is kept for writers; 1,024
+	CallerShare   int           // percent of them that one caller may hold; 50
 	MaxApplyBytes int64         // of Apply bodies held at once; 256 MiB
 	Attempts      int           // tries of one call to a shard; 3
+	HedgePercent  int           // of questions put to a second shard proxy when the first is slow; none by default
+	EjectFor      time.Duration // how long a shard proxy that is worse than the others is left alone at first; 5 s
 	ReadTimeout   time.Duration // of a request, retries included, if its caller does not set less; 10 s
 	ApplyTimeout  time.Duration // the same for Apply and Claim; 30 s
 
@@ -45,6 +53,9 @@ type Config struct {
 func (c Config) withDefaults() Config {
 	if c.MaxInFlight <= 0 {
 		c.MaxInFlight = 1024
+	}
+	if c.CallerShare <= 0 {
+		c.CallerShare = 50
 	}
 	if c.MaxApplyBytes <= 0 {
 		c.MaxApplyBytes = 256 << 20
@@ -67,8 +78,9 @@ type Proxy struct {
 	log      *slog.Logger
 	metrics  *metrics
 	balancer *balance.Balancer
-	slots    *semaphore.Weighted // requests
+	room     *room               // for requests
 	bytes    *semaphore.Weighted // of Apply bodies
+	routes   atomic.Pointer[routes]
 }
 
 // New returns a proxy. It does no I/O.
@@ -77,9 +89,12 @@ func New(cfg Config) *Proxy {
 	m := newMetrics(cfg.Registerer)
 	return &Proxy{
 		cfg: cfg, log: cfg.Logger, metrics: m,
-		balancer: balance.New(balance.Config{Attempts: cfg.Attempts, OnRetry: m.retried, OnBreaker: m.breaker}),
-		slots:    semaphore.NewWeighted(int64(cfg.MaxInFlight)),
-		bytes:    semaphore.NewWeighted(max(cfg.MaxApplyBytes, wire.MaxApplyBytes)),
+		balancer: balance.New(balance.Config{
+			Attempts: cfg.Attempts, Zone: cfg.Zone, HedgeShare: float64(cfg.HedgePercent) / 100, EjectFor: cfg.EjectFor,
+			OnRetry: m.retried, OnBreaker: m.breaker, OnHedge: m.hedged, OnEject: m.ejectedServer,
+		}),
+		room:  newRoom(cfg.MaxInFlight, cfg.CallerShare, m),
+		bytes: semaphore.NewWeighted(max(cfg.MaxApplyBytes, wire.MaxApplyBytes)),
 	}
 }
 
@@ -100,21 +115,42 @@ func (p *Proxy) snapshot() (*cluster.Snapshot, error) {
 // onShard makes a call to one of a shard's live proxies.
 func (p *Proxy) onShard(ctx context.Context, call, shard string, fn func(ctx context.Context, base string) error) error {
 	begin := time.Now()
-	err := p.balancer.Do(ctx, func() []string { return p.proxiesOf(shard) }, fn)
+	err := p.balancer.Do(ctx, call, func() []balance.Server { return p.proxiesOf(shard) }, fn)
 	p.metrics.shard(call, shard, err, time.Since(begin))
 	return atShard(shard, err)
 }
 
-func (p *Proxy) proxiesOf(shard string) []string {
+// askShard puts a question to one of a shard's live proxies, and to a second one if the first is slow.
+func askShard[Out any](ctx context.Context, p *Proxy, call, shard, path string, in any) (*Out, error) {
+	begin := time.Now()
+	out, err := balance.Ask(ctx, p.balancer, call, func() []balance.Server { return p.proxiesOf(shard) }, func(ctx context.Context, base string) (*Out, error) {
+		out := new(Out)
+		return out, p.cfg.Client.JSON(ctx, http.MethodPost, base+path, in, out)
+	})
+	p.metrics.shard(call, shard, err, time.Since(begin))
+	return out, atShard(shard, err)
+}
+
+// routes are the shard proxies of a snapshot by shard, so that they are looked for once and not with every call.
+type routes struct {
+	of      *cluster.Snapshot
+	byShard map[string][]balance.Server
+}
+
+func (p *Proxy) proxiesOf(shard string) []balance.Server {
 	s := p.cfg.Snapshot()
 	if s == nil {
 		return nil
 	}
-	var urls []string
-	for _, m := range s.ShardProxies(shard) {
-		urls = append(urls, m.URL)
+	r := p.routes.Load()
+	if r == nil || r.of != s {
+		r = &routes{s, map[string][]balance.Server{}}
+		for _, m := range s.Members[cluster.RoleShardProxy] {
+			r.byShard[m.Shard] = append(r.byShard[m.Shard], balance.Server{URL: m.URL, Zone: m.Zone})
+		}
+		p.routes.Store(r)
 	}
-	return urls
+	return r.byShard[shard]
 }
 
 // atShard names the shard in an error of a call to it.
@@ -128,9 +164,14 @@ func atShard(shard string, err error) error {
 	return &named
 }
 
-// onPartition makes a call to the shard that owns a partition. If the shard says that it does not, and the topology has
-// moved the partition meanwhile, the new owner is called, once.
+// onPartition makes a call to the shard that owns a partition.
 func (p *Proxy) onPartition(ctx context.Context, call string, partition int, fn func(ctx context.Context, base string) error) (shard string, err error) {
+	return p.atOwner(partition, func(shard string) error { return p.onShard(ctx, call, shard, fn) })
+}
+
+// atOwner runs a call for the shard that owns a partition. If the shard says that it does not, and the topology has
+// moved the partition meanwhile, it is run for the new owner, once.
+func (p *Proxy) atOwner(partition int, call func(shard string) error) (shard string, err error) {
 	s, err := p.snapshot()
 	if err != nil {
 		return "", err
@@ -139,13 +180,13 @@ func (p *Proxy) onPartition(ctx context.Context, call string, partition int, fn 
 	if !ok {
 		return "", wire.NewProblem(wire.CodeBadRequest, "partition %d is none of the %d", partition, len(s.Topology.Partitions)).WithField("partition")
 	}
-	err = p.onShard(ctx, call, shard, fn)
+	err = call(shard)
 	if wire.CodeOf(err) != wire.CodeMisrouted {
 		return shard, err
 	}
 	if moved, ok := p.movedTo(partition, shard); ok {
 		p.metrics.retried(wire.CodeMisrouted)
-		return moved, p.onShard(ctx, call, moved, fn)
+		return moved, call(moved)
 	}
 	return shard, err
 }

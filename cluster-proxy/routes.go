@@ -21,32 +21,33 @@ const overloadedFor = time.Second
 // Register adds the internal calls to a router. They need the scope internal.
 func (p *Proxy) Register(e *echo.Echo, v *auth.Verifier) {
 	g := e.Group("", v.Require(auth.Internal))
-	post := func(path, call string, timeout time.Duration, h handler) {
-		g.POST(httpserver.Path(path), p.bounded(call, timeout, h))
+	post := func(path, call, class string, timeout time.Duration, h handler) {
+		g.POST(httpserver.Path(path), p.bounded(call, class, timeout, h))
 	}
-	post(wire.PathApply, "apply", p.cfg.ApplyTimeout, p.serveApply)
-	post(wire.PathClaim, "claim", p.cfg.ApplyTimeout, p.serveClaim)
-	post(wire.PathStats, "stats", p.cfg.ReadTimeout, serve(p.stats))
-	post(wire.PathTop, "top", p.cfg.ReadTimeout, serve(p.top))
-	post(wire.PathKeyInfo, "lookup_key", p.cfg.ReadTimeout, serve(p.lookupKey))
-	post(wire.PathKeysImport, "import_keys", p.cfg.ApplyTimeout, serve(p.importKeys))
-	g.GET(wire.PathCheckpoints, p.bounded("checkpoints", p.cfg.ReadTimeout, p.serveCheckpoints))
+	post(wire.PathApply, "apply", write, p.cfg.ApplyTimeout, p.serveApply)
+	post(wire.PathClaim, "claim", write, p.cfg.ApplyTimeout, p.serveClaim)
+	post(wire.PathStats, "stats", question, p.cfg.ReadTimeout, serve(p.stats))
+	post(wire.PathTop, "top", question, p.cfg.ReadTimeout, serve(p.top))
+	post(wire.PathKeyInfo, "lookup_key", question, p.cfg.ReadTimeout, serve(p.lookupKey))
+	post(wire.PathKeysImport, "import_keys", question, p.cfg.ApplyTimeout, serve(p.importKeys))
+	g.GET(wire.PathQueries, p.bounded("queries", question, p.cfg.ReadTimeout, p.serveQueries))
+	g.DELETE(wire.PathQueries+"/:id", p.bounded("kill_query", question, killTimeout, p.serveKill))
+	g.GET(wire.PathCheckpoints, p.bounded("checkpoints", write, p.cfg.ReadTimeout, p.serveCheckpoints)) // the log needs it to be trimmed
 }
 
 type handler func(ctx context.Context, c echo.Context) error
 
-// bounded refuses a request when all slots are taken, bounds its time, and counts it.
-func (p *Proxy) bounded(call string, timeout time.Duration, h handler) echo.HandlerFunc {
+// bounded refuses a request when there is no room, bounds its time, and counts it. The calls that it leads to are on behalf of its caller.
+func (p *Proxy) bounded(call, class string, timeout time.Duration, h handler) echo.HandlerFunc {
 	return func(c echo.Context) (err error) {
 		begin := time.Now()
 		defer func() { p.metrics.called(call, err, time.Since(begin)) }()
-		if !p.slots.TryAcquire(1) {
-			return wire.NewProblem(wire.CodeOverloaded, "%d requests are in flight", p.cfg.MaxInFlight).WithRetryAfter(overloadedFor)
+		origin := wire.OriginOfHeader(c.Request().Header)
+		if err := p.room.enter(origin.Member, class); err != nil {
+			return err
 		}
-		defer p.slots.Release(1)
-		p.metrics.inFlight.Inc()
-		defer p.metrics.inFlight.Dec()
-		ctx, cancel := context.WithTimeout(c.Request().Context(), timeout)
+		defer p.room.leave(origin.Member, class)
+		ctx, cancel := context.WithTimeout(wire.WithOrigin(c.Request().Context(), origin), timeout)
 		defer cancel()
 		return h(ctx, c)
 	}

@@ -2,7 +2,6 @@ package clusterproxy
 
 import (
 	"context"
-	"net/http"
 	"slices"
 	"strings"
 	"sync"
@@ -24,11 +23,7 @@ func (p *Proxy) stats(ctx context.Context, r *wire.StatsRequest) (*wire.StatsAns
 	keys, partitions := distinct(s, r)
 	g := &statsGathering{gathering: newGathering(partitions), request: r, keys: keys, partitionOf: partitions, found: map[string]wire.KeyStats{}}
 	p.scatter(ctx, s, partitions, func(ctx context.Context, one part) error {
-		out := &wire.StatsAnswer{}
-		err := p.onShard(ctx, "stats", one.shard, func(ctx context.Context, base string) error {
-			*out = wire.StatsAnswer{}
-			return p.cfg.Client.JSON(ctx, http.MethodPost, base+wire.PathStats, g.ask(one), out)
-		})
+		out, err := askShard[wire.StatsAnswer](ctx, p, "stats", one.shard, wire.PathStats, g.ask(one))
 		if err == nil {
 			g.take(one, out)
 		}

@@ -3,7 +3,6 @@ package clusterproxy
 import (
 	"cmp"
 	"context"
-	"net/http"
 	"slices"
 	"sync"
 
@@ -62,12 +61,9 @@ func (p *Proxy) topOf(ctx context.Context, s *cluster.Snapshot, r *wire.TopReque
 	whole, doubtful := true, int64(0) // what shards whose ranking isn't exact may have left out counts at most
 	var mu sync.Mutex                 // guards all above and misrouted
 	each(parts, func(one part) {
-		answer := &wire.TopAnswer{}
-		err := p.onShard(ctx, "top", one.shard, func(ctx context.Context, base string) error {
-			*answer = wire.TopAnswer{}
-			return p.cfg.Client.JSON(ctx, http.MethodPost, base+wire.PathTop, r, answer)
-		})
+		answer, err := askShard[wire.TopAnswer](ctx, p, "top", one.shard, wire.PathTop, r)
 		if err != nil {
+			answer = &wire.TopAnswer{}
 			g.failed(one.shard, one.partitions, err)
 		} else {
 			g.answered(one, &answer.Provenance)

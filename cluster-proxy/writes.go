@@ -25,8 +25,12 @@ func (p *Proxy) serveApply(ctx context.Context, c echo.Context) error {
 		size = wire.MaxApplyBytes
 	}
 	if !p.bytes.TryAcquire(size) {
+		origin, _ := wire.OriginOf(ctx)
+		p.metrics.refused.WithLabelValues("bytes", roleOf(origin.Member)).Inc()
 		return wire.NewProblem(wire.CodeOverloaded, "too many bytes of apply bodies are in flight").WithRetryAfter(overloadedFor)
 	}
+	p.metrics.bytes.Add(float64(size))
+	defer p.metrics.bytes.Sub(float64(size))
 	defer p.bytes.Release(size)
 	body, err := httpserver.ReadBody(c, wire.MaxApplyBytes)
 	if err != nil {

@@ -165,7 +165,7 @@ func TestNoProxyOfAShardLives(t *testing.T) {
 // INV-9: beyond its bounds the proxy refuses and says when to come back.
 func TestOverload(t *testing.T) {
 	for name, bound := range map[string]func(*clusterproxy.Config){
-		"requests": func(c *clusterproxy.Config) { c.MaxInFlight = 2 },
+		"requests": func(c *clusterproxy.Config) { c.MaxInFlight, c.CallerShare = 2, 100 },
 		"bytes":    func(c *clusterproxy.Config) { c.MaxApplyBytes = wire.MaxApplyBytes },
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -118,7 +118,7 @@ func (e *Effective) readEnviron(all []setting, environ []string) Errors {
 }
 
 // foreignVariables are read by commands themselves.
-var foreignVariables = []string{"QUIPU_CONFIG", "QUIPU_TOKEN"}
+var foreignVariables = []string{"QUIPU_CONFIG", "QUIPU_TOKEN", "QUIPU_READER"}
 
 func (e *Effective) readOverrides(all []setting, overrides []Override) Errors {
 	var errs Errors

@@ -48,6 +48,9 @@ type ClusterProxy struct {
 	ApplyTimeout  time.Duration `yaml:"apply_timeout" range:"100ms..5m"`
 	Attempts      int           `yaml:"attempts" range:"1..10"`
 	MaxInFlight   int           `yaml:"max_in_flight" range:"1..100000"`
+	CallerShare   int           `yaml:"caller_share" range:"1..100"`
+	HedgePercent  int           `yaml:"hedge_percent" range:"0..20"`
+	EjectFor      time.Duration `yaml:"eject_for" range:"100ms..10m"`
 	MaxApplyBytes Size          `yaml:"max_apply_bytes" range:"32MiB..64GiB"`
 }
 
@@ -65,6 +68,11 @@ type ShardProxy struct {
 	ApplyConnections  int           `yaml:"apply_connections" range:"1..64"`
 	ReadConnections   int           `yaml:"read_connections" range:"1..1000"`
 	CachedKeys        int           `yaml:"cached_keys" range:"1000..100000000"`
+	ThrottleLag       time.Duration `yaml:"throttle_lag" range:"0s..1d"`
+	ThrottleSlowdown  int           `yaml:"throttle_slowdown" range:"0..100"`
+	CacheBytes        Size          `yaml:"cache_bytes" range:"0B..1TiB"`
+	CacheOpen         time.Duration `yaml:"cache_open" range:"1ms..1m"`
+	CacheWaiters      int           `yaml:"cache_waiters" range:"1..100000"`
 	ProbeInterval     time.Duration `yaml:"probe_interval" range:"50ms..1m"`
 	ProbeTimeout      time.Duration `yaml:"probe_timeout" range:"50ms..1m"`
 	PartitionInterval time.Duration `yaml:"partition_interval" range:"1s..1h"`

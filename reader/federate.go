@@ -20,11 +20,12 @@ type Cold interface {
 type manner struct {
 	partial bool // with what there is, where cold storage can't be read
 	explain bool
+	minAsOf int64        // that will do for a kept answer
 	budget  *cold.Budget // of the whole request
 }
 
-func (r *Reader) manner(partial, explain bool) manner {
-	return manner{partial: partial, explain: explain, budget: cold.NewBudget(r.limits.ColdMaxBytes)}
+func (r *Reader) manner(partial, explain bool, fresh *freshness) manner {
+	return manner{partial: partial, explain: explain, minAsOf: fresh.minAsOf(), budget: cold.NewBudget(r.limits.ColdMaxBytes)}
 }
 
 // told is the answer to a lookup: what the shards told, and cold storage added to it.
@@ -53,14 +54,14 @@ func (r *Reader) tellAll(ctx context.Context, l *lookup, m manner, take func(*lo
 
 // tell answers a lookup: from the shards, and from cold storage what they say is there.
 func (r *Reader) tell(ctx context.Context, l *lookup, m manner) (*told, error) {
-	answer, err := r.stats(ctx, l, m.explain)
+	answer, err := r.stats(ctx, l, m)
 	if err != nil {
 		return nil, err
 	}
 	got := r.collect(ctx, l, answer, m.budget)
 	if got.lost() {
 		// Objects may have been replaced since the shards told: those that they refer to now hold the same rows.
-		if answer, err = r.stats(ctx, l, m.explain); err != nil {
+		if answer, err = r.stats(ctx, l, m); err != nil {
 			return nil, err
 		}
 		got = r.collect(ctx, l, answer, m.budget)

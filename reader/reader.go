@@ -27,6 +27,8 @@ type Config struct {
 	Proxy Proxy
 	// EventTypes returns the registered event types by name, nil as long as they are not known.
 	EventTypes func() map[string]event.Type
+	// Desk is asked for people; nil: they are told that it is away.
+	Desk Desk
 	// Cold is where what shards say is in cold storage can be read; nil if there is none.
 	Cold Cold
 	// Partition returns the partition that counts a key, and false as long as the number of partitions is not known; nil: it never is. It
@@ -80,6 +82,7 @@ func setDefault[T comparable](field *T, value T) {
 // Reader answers the HTTP count API.
 type Reader struct {
 	proxy     Proxy
+	desk      Desk
 	types     func() map[string]event.Type
 	cold      Cold
 	partition func(eventType, key string) (int, bool)
@@ -111,7 +114,7 @@ func New(cfg Config) (*Reader, error) {
 	limits := cfg.Limits.withDefaults()
 	m := newMetrics(cfg.Registry)
 	return &Reader{
-		proxy: cfg.Proxy, types: cfg.EventTypes, cold: cfg.Cold, partition: cfg.Partition, now: cfg.Now, limits: limits, logger: cfg.Logger, metrics: m,
+		proxy: cfg.Proxy, desk: cfg.Desk, types: cfg.EventTypes, cold: cfg.Cold, partition: cfg.Partition, now: cfg.Now, limits: limits, logger: cfg.Logger, metrics: m,
 		questions:     newGate("questions", limits.Questions, m.questions, m.refused),
 		waits:         newGate("waits", limits.Waits, m.waiting, m.refused),
 		coldQuestions: newGate("cold questions", limits.Cold, m.coldQuestions, m.refused),
@@ -136,7 +139,7 @@ func (r *Reader) Ready(context.Context) error {
 	return nil
 }
 
-// Register adds the routes. What asks for counts wants the scope read; the console page and the document are open.
+// Register adds the routes. What asks for counts wants the scope read, what looks into the databases the scope admin; the console page and the document are open.
 func (r *Reader) Register(e *echo.Echo, v *auth.Verifier) {
 	read := v.Require(auth.Read)
 	get := func(path string, h echo.HandlerFunc, m ...echo.MiddlewareFunc) {
@@ -148,6 +151,9 @@ func (r *Reader) Register(e *echo.Echo, v *auth.Verifier) {
 	get("/v1/top", r.getTop, read)
 	get("/v1/keys/:type/:key", r.getKey, read)
 	get("/v1/event-types", r.getEventTypes, read)
+	admin := v.Require(auth.Admin)
+	get("/v1/queries", r.getQueries, admin)
+	e.DELETE("/v1/queries/:id", r.deleteQuery, admin)
 	get("/openapi.json", r.document.serve)
 	get("/", r.console.serve)
 }

@@ -40,6 +40,14 @@ func (r *Reader) parseWait(text *string) (*freshness, error) {
 // fresh tells whether an answer holds everything accepted before the arrival: as-of counts what came strictly before it.
 func (f *freshness) fresh(p *wire.Provenance) bool { return p.AsOf > f.arrival && complete(p) }
 
+// minAsOf is the least as-of that is fresh.
+func (f *freshness) minAsOf() int64 {
+	if f == nil {
+		return 0
+	}
+	return f.arrival + 1
+}
+
 // answer is what a question gives.
 type answer interface{ provenance() *wire.Provenance }
 

@@ -71,7 +71,7 @@ func (p *Proxy) readingFrozen(ctx context.Context, late bool, read func(context.
 		return errNotProbed
 	}
 	err, primaryTold := all.whyNone(), false
-	for _, c := range p.candidates(all) {
+	for _, c := range p.candidates(all, p.zoneOf(ctx)) {
 		if late && c.database != all.primary {
 			continue
 		}

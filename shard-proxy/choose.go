@@ -9,6 +9,7 @@ import (
 
 	"github.com/quipudb/quipu/cluster"
 	"github.com/quipudb/quipu/mysql"
+	"github.com/quipudb/quipu/wire"
 )
 
 // candidate is a database to read from.
@@ -17,9 +18,10 @@ type candidate struct {
 	stale bool // what it answers is older than the lag bound
 }
 
-// candidates lists the databases to read from in the order of trying them: replicas that keep up, in turn; the primary; then, for
-// stale data is better than none, replicas that don't keep up, the freshest first. Only healthy ones are listed.
-func (p *Proxy) candidates(all *databases) []candidate {
+// candidates lists the databases to read from in the order of trying them: replicas that keep up, those of the caller's zone first unless
+// all their connections are in use, else in turn; the primary; then, for stale data is better than none, replicas that don't keep up, the
+// freshest first. Only healthy ones are listed.
+func (p *Proxy) candidates(all *databases, zone string) []candidate {
 	type lagging struct {
 		candidate
 		lag time.Duration
@@ -45,6 +47,9 @@ func (p *Proxy) candidates(all *databases) []candidate {
 		first := int(p.turn.Add(1) % uint64(n))
 		fresh = append(fresh[first:n:n], fresh[:first]...)
 	}
+	if zone != "" {
+		slices.SortStableFunc(fresh, func(a, b candidate) int { return cmp.Compare(a.distance(zone), b.distance(zone)) })
+	}
 	if primaryUp {
 		fresh = append(fresh, candidate{database: all.primary})
 	}
@@ -55,6 +60,25 @@ func (p *Proxy) candidates(all *databases) []candidate {
 	return fresh
 }
 
+// distance orders replicas that are equally good: those of the zone, others, those that would make the read wait for a connection.
+func (c candidate) distance(zone string) int {
+	switch pool := c.read.PoolStats(); {
+	case pool.MaxOpenConnections > 0 && pool.InUse >= pool.MaxOpenConnections:
+		return 2
+	case c.Zone == zone:
+		return 0
+	}
+	return 1
+}
+
+// zoneOf returns the zone that a call comes from: its caller's, or else this process's.
+func (p *Proxy) zoneOf(ctx context.Context) string {
+	if o, ok := wire.OriginOf(ctx); ok && o.Zone != "" {
+		return o.Zone
+	}
+	return p.cfg.Zone
+}
+
 // reading runs a read on the first candidate that can do it.
 func (p *Proxy) reading(ctx context.Context, read func(context.Context, *mysql.DB) error) (candidate, error) {
 	all := p.databases.Load()
@@ -62,7 +86,7 @@ func (p *Proxy) reading(ctx context.Context, read func(context.Context, *mysql.D
 		return candidate{}, errNotProbed
 	}
 	err := all.whyNone()
-	for _, c := range p.candidates(all) {
+	for _, c := range p.candidates(all, p.zoneOf(ctx)) {
 		err = read(ctx, c.read)
 		if err == nil || !errors.Is(err, mysql.ErrUnavailable) || ctx.Err() != nil {
 			return c, err

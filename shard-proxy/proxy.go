@@ -5,7 +5,8 @@
 //	Apply, Claim, import,
 //	steps of the roll-up,
 //	changes of the archive ► admission ──► primary (one at a time by role in the topology)
-//	Stats, Top, lookup ────► admission ──► replica within the lag bound → primary → replica beyond it, labelled stale
+//	Stats, Top ────────────► kept answers, what is missing once ─┐
+//	lookup ────────────────► admission ──► replica within the lag bound → primary → replica beyond it, labelled stale
 //	rows for the archive ──► admission ──► replica, if it has them frozen → primary
 //	Checkpoints, references ─────────────► every database
 //	                             ▲
@@ -17,6 +18,9 @@
 //     build knows.
 //   - Every answer names the database that gave it and its as-of; it says stale when it comes from a replica beyond the lag bound,
 //     or when a promotion set as-of back (INV-8).
+//   - Writers are slowed down while the primary suffers or replicas fall behind (throttle).
+//   - Answers of closed ranges are kept until a late event touches them, whichever proxy applied it; those of open ones for about a second. A kept answer is
+//     the answer at the as-of that it says (docs/caching.md). With no database left, what is kept is answered, labelled stale.
 //   - Calls wait in bounded queues by class and are refused with 429 beyond; every statement has a deadline (INV-9).
 //   - Topology is followed as last known; no call waits for it (INV-10).
 //
@@ -45,6 +49,7 @@ type Account struct{ User, Password string }
 // Config configures a Proxy. Zero values give the defaults named here.
 type Config struct {
 	ShardID    string
+	Zone       string                       // of this process, for callers that don't tell theirs
 	ID         string                       // of this proxy, part of the ids of queries: the member's id
 	Snapshot   func() *cluster.Snapshot     // the last known state of the cluster, nil if there is none; required
 	Changed    func() <-chan struct{}       // closed at the next change of it; required
@@ -64,6 +69,10 @@ type Config struct {
 	ApplyConnections int // to the primary, for flushes; 4
 	ReadConnections  int // to each database; 16
 	CachedKeys       int // key ids kept in memory; 1,000,000
+
+	ThrottleLag      time.Duration // of a replica, beyond which writers are slowed down; 0: never
+	ThrottleSlowdown int           // times the usual cost of a row, beyond which writers are slowed down; 0: never
+	Cache            CacheConfig   // of answers
 
 	ProbeInterval     time.Duration // 500 ms
 	ProbeTimeout      time.Duration // 2 s
@@ -89,6 +98,7 @@ func (c Config) withDefaults() Config {
 			*field = value
 		}
 	}
+	c.Cache = c.Cache.withDefaults()
 	if c.EventTypes == nil {
 		c.EventTypes = func() map[string]event.Type { return nil }
 	}
@@ -110,9 +120,14 @@ type Proxy struct {
 	turn      atomic.Uint64 // spreads reads over replicas
 	tide      tide
 	guard     *guard.Guard
+	throttle  *throttle
+
+	cache   *resultCache
+	feed    *feed
+	flights *flights
 
 	flushes, small, points, scans, rollups *class
-	archives, exports                      *class
+	archives, exports, asks                *class
 }
 
 // Room for calls that wait for a place in their class, a place.
@@ -133,9 +148,9 @@ func New(cfg Config) (*Proxy, error) {
 		return nil, fmt.Errorf("make shard proxy: shard, snapshot and its changes must be given")
 	}
 	m := newMetrics(cfg.Registerer)
-	return &Proxy{
-		guard: newGuard(cfg),
-		cfg:   cfg, log: cfg.Logger.With("shard", cfg.ShardID), metrics: m,
+	p := &Proxy{
+		guard: newGuard(cfg), throttle: newThrottle(cfg, m),
+		cfg: cfg, log: cfg.Logger.With("shard", cfg.ShardID), metrics: m,
 		flushes: newClass("flush", cfg.ApplyConnections, waitingAPlace, m),
 		small:   newClass("small", smallCalls, waitingAPlace, m),
 		points:  newClass("point", cfg.ReadConnections, waitingAPlace, m),
@@ -144,7 +159,13 @@ func New(cfg Config) (*Proxy, error) {
 
 		archives: newClass("archive", archiveCalls, waitingAPlace, m),
 		exports:  newClass("export", exportCalls, waitingAPlace, m),
-	}, nil
+
+		asks:    newClass("ask", cfg.Cache.Waiters+cfg.ReadConnections*(1+waitingAPlace)+scanCalls*(1+waitingAPlace), 1, m),
+		cache:   newResultCache(cfg.Cache.Bytes, m.cache),
+		flights: newFlights(cfg.Cache.Waiters, m.cache),
+	}
+	p.feed = newFeed(p, cfg.Cache.Changes)
+	return p, nil
 }
 
 // newGuard makes what watches the statements of all pools.
@@ -158,9 +179,11 @@ func newGuard(cfg Config) *guard.Guard {
 	})
 }
 
-// Run follows the topology, probes the databases and makes time partitions until ctx ends.
+// Run follows the topology and late changes, probes the databases and makes time partitions until ctx ends. It waits for the queries under way.
 func (p *Proxy) Run(ctx context.Context) error {
+	defer p.flights.close()
 	group, ctx := errgroup.WithContext(ctx)
+	group.Go(func() error { return p.feed.run(ctx) })
 	group.Go(func() error { return p.followTopology(ctx) })
 	group.Go(func() error { return p.prepareAhead(ctx) })
 	group.Go(func() error { return p.guard.Run(ctx) })

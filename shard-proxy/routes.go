@@ -14,8 +14,10 @@ import (
 
 // Bounds of bodies.
 const (
-	maxJSONBytes = 16 << 20
-	smallApply   = 4 << 10 // an Apply of this size takes the server hardly any time: it need not wait behind large ones
+	maxJSONBytes  = 16 << 20
+	maxStatsBytes = 2 << 20 // wire.MaxKeysPerStats keys, with validators
+	maxTopBytes   = 4 << 10
+	smallApply    = 4 << 10 // an Apply of this size takes the server hardly any time: it need not wait behind large ones
 )
 
 // Register adds the internal calls to a router. They need the scope internal.
@@ -23,8 +25,8 @@ func (p *Proxy) Register(e *echo.Echo, v *auth.Verifier) {
 	g := e.Group("", v.Require(auth.Internal))
 	g.POST(wire.PathApply, p.served("apply", p.cfg.ApplyTimeout, p.serveApply))
 	g.POST(wire.PathClaim, p.served("claim", p.cfg.ApplyTimeout, p.json(p.small, answering(p.claim))))
-	g.POST(wire.PathStats, p.served("stats", max(p.cfg.PointTimeout, p.cfg.SeriesTimeout), p.json(p.points, answering(p.stats))))
-	g.POST(wire.PathTop, p.served("top", p.cfg.ScanTimeout, p.json(p.scans, answering(p.top))))
+	g.POST(wire.PathStats, p.served("stats", p.statsTimeout(), p.serveStats))
+	g.POST(wire.PathTop, p.served("top", p.cfg.ScanTimeout, p.serveTop))
 	g.POST(httpserver.Path(wire.PathKeyInfo), p.served("lookup_key", p.cfg.PointTimeout, p.json(p.points, answering(p.lookupKey))))
 	g.POST(httpserver.Path(wire.PathKeysImport), p.served("import_keys", p.cfg.ApplyTimeout, p.json(p.small, answering(p.importKeys))))
 	g.POST(httpserver.Path(wire.PathRollupClaim), p.served("claim_rollup", p.cfg.ApplyTimeout, p.json(p.small, answering(p.claimRollup))))
@@ -32,16 +34,17 @@ func (p *Proxy) Register(e *echo.Echo, v *auth.Verifier) {
 	g.GET(wire.PathRollup, p.served("rollup", p.cfg.PointTimeout, p.serveRollup))
 	p.registerArchive(g)
 	g.GET(wire.PathDatabases, p.served("databases", p.cfg.PointTimeout, p.serveDatabases))
+	p.registerQueries(g)
 	g.GET(wire.PathCheckpoints, p.served("checkpoints", p.cfg.PointTimeout, p.serveCheckpoints))
 }
 
 type handler func(ctx context.Context, c echo.Context) error
 
-// served bounds a call's time, counts it and turns its error into a problem.
+// served bounds a call's time, counts it and turns its error into a problem. The call's context has the origin of its caller.
 func (p *Proxy) served(call string, timeout time.Duration, h handler) echo.HandlerFunc {
 	return func(c echo.Context) error {
 		begin := time.Now()
-		ctx, cancel := context.WithTimeout(c.Request().Context(), timeout)
+		ctx, cancel := context.WithTimeout(wire.WithOrigin(c.Request().Context(), wire.OriginOfHeader(c.Request().Header)), timeout)
 		defer cancel()
 		if caller := wire.CallerOf(ctx); caller != "" {
 			ctx = guard.WithCaller(ctx, caller)

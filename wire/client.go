@@ -32,6 +32,7 @@ type ClientConfig struct {
 	MaxPerHost     int           // connections a host, beyond which calls wait for one; 1,024
 	MaxReplyBytes  int64         // longest accepted answer; 64 MiB
 	UserAgent      string        // "quipu"
+	Origin         func() Origin // of calls whose context has none; optional
 	// Repeatable says that every call may reach its server twice. Then one whose connection, kept from an earlier call, turns out to be broken is
 	// sent again over a new one: that says nothing of the server.
 	Repeatable bool
@@ -45,6 +46,7 @@ type Client struct {
 	http          *http.Client
 	authorization string
 	userAgent     string
+	origin        func() Origin
 	timeout       time.Duration
 	maxReply      int64
 	repeatable    bool
@@ -86,6 +88,7 @@ func NewClient(cfg ClientConfig) *Client {
 			CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 		},
 		userAgent: cfg.UserAgent,
+		origin:    cfg.Origin,
 		timeout:   cfg.Timeout,
 		maxReply:  cfg.MaxReplyBytes,
 
@@ -179,6 +182,11 @@ func (c *Client) request(ctx context.Context, method, url, contentType string, b
 	if deadline, ok := ctx.Deadline(); ok {
 		left := max(1, time.Until(deadline).Milliseconds())
 		req.Header[HeaderDeadline] = []string{strconv.FormatInt(left, 10)}
+	}
+	if o, ok := OriginOf(ctx); ok {
+		o.put(req.Header)
+	} else if c.origin != nil {
+		c.origin().put(req.Header)
 	}
 	return req, nil
 }

@@ -50,7 +50,7 @@ Settings: the sections retention and archive; archive.url says where cold storag
 func newShardCalls(cfg *config.Effective, token string, snapshot func() *cluster.Snapshot) (caller *shards.Caller, closeCalls func()) {
 	longer := *cfg
 	longer.HTTP.CallTimeout = max(cfg.HTTP.CallTimeout, cfg.HTTP.WriteTimeout)
-	calls := newCalls(&longer, token)
+	calls := newCalls(&longer, token, commandOrigin)
 	return shards.New(shards.Config{Snapshot: snapshot, Client: calls}), calls.Close
 }
 

@@ -43,7 +43,8 @@ func buildClusterProxy(_ context.Context, h *host) (duty, error) {
 	cfg := h.cfg.ClusterProxy
 	proxy := clusterproxy.New(clusterproxy.Config{
 		Snapshot: h.directory.Snapshot, Client: h.calls,
-		MaxInFlight: cfg.MaxInFlight, MaxApplyBytes: int64(cfg.MaxApplyBytes), Attempts: cfg.Attempts, ReadTimeout: cfg.ReadTimeout, ApplyTimeout: cfg.ApplyTimeout,
+		Zone: h.cfg.Cluster.Zone, MaxInFlight: cfg.MaxInFlight, CallerShare: cfg.CallerShare, HedgePercent: cfg.HedgePercent, EjectFor: cfg.EjectFor,
+		MaxApplyBytes: int64(cfg.MaxApplyBytes), Attempts: cfg.Attempts, ReadTimeout: cfg.ReadTimeout, ApplyTimeout: cfg.ApplyTimeout,
 		Logger: h.log, Registerer: h.registry,
 	})
 	proxy.Register(h.server.Echo(), h.verifier)

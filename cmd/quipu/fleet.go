@@ -168,7 +168,7 @@ func withCluster(c *cobra.Command, cfg *config.Effective, work func(context.Cont
 	if err != nil {
 		return err
 	}
-	in := &connected{calls: newCalls(cfg, token), log: logger(c.ErrOrStderr(), cfg)}
+	in := &connected{calls: newCalls(cfg, token, commandOrigin), log: logger(c.ErrOrStderr(), cfg)}
 	defer in.calls.Close()
 	return withZooKeeper(c.Context(), cfg, in.log, func(ctx context.Context, zk *zookeeper.Client) error {
 		in.zk = zk

@@ -18,6 +18,7 @@ import (
 	"github.com/quipudb/quipu/config"
 	"github.com/quipudb/quipu/wire"
 	"github.com/quipudb/quipu/wire/auth"
+	"github.com/quipudb/quipu/wire/balance"
 	"github.com/quipudb/quipu/wire/httpserver"
 	"github.com/quipudb/quipu/zookeeper"
 )
@@ -48,6 +49,7 @@ type host struct {
 	directory *zookeeper.Directory
 	calls     *wire.Client // for calls to other roles
 	member    cluster.Member
+	origin    wire.Origin // of those calls
 	ready     atomic.Pointer[func(context.Context) error]
 }
 
@@ -60,7 +62,7 @@ func newHost(log *slog.Logger, cfg *config.Effective, p post) (*host, error) {
 	if h.verifier, err = newVerifier(cfg, internalToken); err != nil {
 		return nil, err
 	}
-	h.calls = newCalls(cfg, internalToken)
+	h.calls = newCalls(cfg, internalToken, func() wire.Origin { return h.origin })
 	if err := os.MkdirAll(cfg.Cluster.DataDir, 0o750); err != nil {
 		return nil, fmt.Errorf("make folder cluster.data_dir: %w", err)
 	}
@@ -99,6 +101,7 @@ func (h *host) listen() error {
 		id = memberID(h.post.role, url)
 	}
 	h.member = cluster.Member{ID: id, Role: h.post.role, URL: url, Shard: h.post.shard, Zone: h.cfg.Cluster.Zone, Version: version}
+	h.origin = wire.Origin{Member: string(h.member.Role) + "/" + id, Zone: h.member.Zone}
 	folder := filepath.Join(h.cfg.Cluster.DataDir, "directory")
 	if err := os.MkdirAll(folder, 0o750); err != nil {
 		return fmt.Errorf("make folder for the directory: %w", err)
@@ -156,6 +159,21 @@ func (h *host) urls(role cluster.Role) func() []string {
 	}
 }
 
+// servers is urls with the members' zones.
+func (h *host) servers(role cluster.Role) func() []balance.Server {
+	return func() []balance.Server {
+		snapshot := h.directory.Snapshot()
+		if snapshot == nil {
+			return nil
+		}
+		servers := make([]balance.Server, 0, len(snapshot.Members[role]))
+		for _, m := range snapshot.Members[role] {
+			servers = append(servers, balance.Server{URL: m.URL, Zone: m.Zone})
+		}
+		return servers
+	}
+}
+
 // newVerifier knows the configured tokens, and that of the calls between roles.
 func newVerifier(cfg *config.Effective, internalToken string) (*auth.Verifier, error) {
 	tokens := make([]auth.Token, 0, len(cfg.Auth.Tokens)+1)
@@ -175,11 +193,14 @@ func newVerifier(cfg *config.Effective, internalToken string) (*auth.Verifier, e
 	return auth.New(tokens)
 }
 
-func newCalls(cfg *config.Effective, internalToken string) *wire.Client {
+// commandOrigin is that of commands: they are no members.
+func commandOrigin() wire.Origin { return wire.Origin{Member: "command/quipu"} }
+
+func newCalls(cfg *config.Effective, internalToken string, origin func() wire.Origin) *wire.Client {
 	return wire.NewClient(wire.ClientConfig{
 		Repeatable: true, // all calls between roles are: they read, or compare and set
 		Token:      internalToken, Timeout: cfg.HTTP.CallTimeout, DialTimeout: cfg.HTTP.DialTimeout, MaxIdlePerHost: cfg.HTTP.IdlePerHost,
-		IdleTimeout: cfg.HTTP.IdleTimeout / 2, UserAgent: "quipu/" + version,
+		IdleTimeout: cfg.HTTP.IdleTimeout / 2, UserAgent: "quipu/" + version, Origin: origin,
 	})
 }
 

@@ -79,7 +79,7 @@ func (h *host) ingestConfig(log ingest.Log, fingerprinter event.Fingerprinter) i
 	if retention == 0 {
 		retention = -1 // to ingest, 0 is its default
 	}
-	proxies := proxyclient.New(proxyclient.Config{URLs: h.urls(cluster.RoleClusterProxy), Client: h.calls, Registerer: h.registry})
+	proxies := proxyclient.New(proxyclient.Config{Servers: h.servers(cluster.RoleClusterProxy), Zone: h.cfg.Cluster.Zone, Client: h.calls, Registerer: h.registry})
 	return ingest.Config{
 		Log:         log,
 		Registry:    &confirmedLog{registry: h.zk, file: filepath.Join(h.cfg.Cluster.DataDir, "counted-log"), clusterID: h.directory.Snapshot().Settings.ClusterID, log: h.log},

@@ -45,10 +45,10 @@ func buildReader(_ context.Context, h *host) (duty, error) {
 		return duty{}, err
 	}
 	proxies := proxyclient.New(proxyclient.Config{
-		URLs: h.urls(cluster.RoleClusterProxy), Client: h.calls, Timeout: cfg.Timeout, Registerer: h.registry,
+		Servers: h.servers(cluster.RoleClusterProxy), Zone: h.cfg.Cluster.Zone, Client: h.calls, Timeout: cfg.Timeout, Registerer: h.registry,
 	})
 	r, err := reader.New(reader.Config{
-		Proxy: proxies, EventTypes: h.directory.EventTypes, Cold: storage, Partition: h.partitionOf, Registry: h.registry, Logger: h.log,
+		Proxy: proxies, Desk: proxies, EventTypes: h.directory.EventTypes, Cold: storage, Partition: h.partitionOf, Registry: h.registry, Logger: h.log,
 		Limits: reader.Limits{
 			Timeout: cfg.Timeout, MaxWait: cfg.MaxWait, Questions: cfg.Questions, Waits: cfg.Waits, SeriesPoints: cfg.SeriesPoints,
 			BatchPoints: cfg.BatchPoints, BatchQueries: cfg.BatchQueries, BatchBytes: int64(cfg.BatchBytes),

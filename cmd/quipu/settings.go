@@ -77,8 +77,13 @@ func (s *settings) path() string {
 	if s.file != "" {
 		return s.file
 	}
+	return s.environment("QUIPU_CONFIG")
+}
+
+// environment returns a variable of the environment, or "".
+func (s *settings) environment(name string) string {
 	for _, variable := range s.process.environ {
-		if value, ok := strings.CutPrefix(variable, "QUIPU_CONFIG="); ok {
+		if value, ok := strings.CutPrefix(variable, name+"="); ok {
 			return value
 		}
 	}

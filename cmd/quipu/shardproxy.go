@@ -76,10 +76,12 @@ func buildShardProxy(h *host, accounts shardAccounts) (duty, error) {
 		return duty{}, fmt.Errorf("the topology has no shard %q", cfg.Shard)
 	}
 	proxy, err := shardproxy.New(shardproxy.Config{
-		ShardID: cfg.Shard, ID: h.member.ID, Snapshot: h.directory.Snapshot, Changed: h.directory.Changed, EventTypes: h.directory.EventTypes,
+		ShardID: cfg.Shard, ID: h.member.ID, Zone: h.cfg.Cluster.Zone, Snapshot: h.directory.Snapshot, Changed: h.directory.Changed, EventTypes: h.directory.EventTypes,
 		Apply: accounts.apply, Read: accounts.read, Monitor: accounts.monitor, TLS: databaseTLS(cfg.DatabaseTLS),
 		MaxLag: cfg.MaxLag, ApplyTimeout: cfg.ApplyTimeout, PointTimeout: cfg.PointTimeout, SeriesTimeout: cfg.SeriesTimeout, ScanTimeout: cfg.ScanTimeout, AdminTimeout: cfg.AdminTimeout,
 		ApplyConnections: cfg.ApplyConnections, ReadConnections: cfg.ReadConnections, CachedKeys: cfg.CachedKeys,
+		ThrottleLag: cfg.ThrottleLag, ThrottleSlowdown: cfg.ThrottleSlowdown,
+		Cache:         shardproxy.CacheConfig{Bytes: cacheBytes(cfg.CacheBytes), OpenFor: cfg.CacheOpen, Waiters: cfg.CacheWaiters},
 		ProbeInterval: cfg.ProbeInterval, ProbeTimeout: cfg.ProbeTimeout, PartitionInterval: cfg.PartitionInterval,
 		Logger: h.log, Registerer: h.registry,
 	})
@@ -96,4 +98,12 @@ func databaseTLS(setting string) string {
 		return "true"
 	}
 	return ""
+}
+
+// cacheBytes translates the setting: 0 keeps nothing.
+func cacheBytes(setting config.Size) int64 {
+	if setting == 0 {
+		return -1
+	}
+	return int64(setting)
 }

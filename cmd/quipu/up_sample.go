@@ -22,7 +22,7 @@ func (u *up) loadSample(ctx context.Context, d local.Description) error {
 	if err != nil {
 		return err
 	}
-	calls := newCalls(cfg, "")
+	calls := newCalls(cfg, "", commandOrigin)
 	defer calls.Close()
 	return withZooKeeper(ctx, cfg, slog.New(slog.DiscardHandler), func(ctx context.Context, zk *zookeeper.Client) error {
 		result, err := load.Flights(ctx, load.FlightsConfig{

@@ -54,7 +54,7 @@ func buildWriter(_ context.Context, h *host) (duty, error) {
 		ID:  h.member.ID,
 		Log: remote.New(remote.Config{URLs: h.urls(cluster.RoleIngest), Client: h.calls}),
 		Proxy: proxyclient.New(proxyclient.Config{
-			URLs: h.urls(cluster.RoleClusterProxy), Client: h.calls, ApplyTimeout: cfg.FlushTimeout, Registerer: h.registry,
+			Servers: h.servers(cluster.RoleClusterProxy), Zone: h.cfg.Cluster.Zone, Client: h.calls, ApplyTimeout: cfg.FlushTimeout, Registerer: h.registry,
 		}),
 		Leases:  zookeeper.NewLeases(h.zk, h.member.ID),
 		Cluster: h.directory.Snapshot, Changed: h.directory.Changed,

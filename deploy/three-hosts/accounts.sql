@@ -25,6 +25,7 @@ GRANT CREATE, DELETE ON `quipu`.`restored_day_counts` TO 'quipu_apply'@'%';
 GRANT CREATE, DELETE ON `quipu`.`restored_ranges` TO 'quipu_apply'@'%';
 GRANT CREATE, DELETE ON `quipu`.`archive_manifest` TO 'quipu_apply'@'%';
 GRANT CREATE, DELETE ON `quipu`.`archive_intents` TO 'quipu_apply'@'%';
+GRANT CREATE, DELETE ON `quipu`.`late_changes` TO 'quipu_apply'@'%';
 
 -- Answers questions.
 CREATE OR REPLACE USER 'quipu_read'@'%' IDENTIFIED BY '@read@';

@@ -20,7 +20,13 @@ var errReset = errors.New("connection reset")
 // unreachable is what the client returns when a server can't be reached.
 func unreachable() error { return wire.NewProblem(wire.CodeUnavailable, "reset").WithCause(errReset) }
 
-func list(urls ...string) func() []string { return func() []string { return urls } }
+func list(urls ...string) func() []balance.Server {
+	servers := make([]balance.Server, len(urls))
+	for i, url := range urls {
+		servers[i].URL = url
+	}
+	return func() []balance.Server { return servers }
+}
 
 // calls records which server was called, and answers for it.
 type calls struct {
@@ -70,7 +76,7 @@ func TestRetries(t *testing.T) {
 				retries := 0
 				b := balance.New(balance.Config{OnRetry: func(wire.Code) { retries++ }})
 				calls := always(c.err)
-				if err := b.Do(t.Context(), list(c.urls...), calls.call); !errors.Is(err, c.err) {
+				if err := b.Do(t.Context(), "read", list(c.urls...), calls.call); !errors.Is(err, c.err) {
 					t.Errorf("got error %v, want %v", err, c.err)
 				}
 				got := calls.took()
@@ -87,7 +93,7 @@ func TestRetries(t *testing.T) {
 
 func TestNoServers(t *testing.T) {
 	b := balance.New(balance.Config{})
-	err := b.Do(t.Context(), list(), always(nil).call)
+	err := b.Do(t.Context(), "read", list(), always(nil).call)
 	p, ok := errors.AsType[*wire.Problem](err)
 	if !ok || p.Code != wire.CodeUnavailable || p.RetryAfter <= 0 {
 		t.Errorf("got %v, want unavailable with a time to retry", err)
@@ -100,7 +106,7 @@ func TestLeastBusyFirst(t *testing.T) {
 	var all sync.WaitGroup
 	for range 3 {
 		all.Go(func() {
-			_ = b.Do(t.Context(), list("a", "b", "c"), func(_ context.Context, url string) error {
+			_ = b.Do(t.Context(), "read", list("a", "b", "c"), func(_ context.Context, url string) error {
 				entered <- url
 				<-release
 				return nil
@@ -130,7 +136,7 @@ func TestBreaker(t *testing.T) {
 			return nil
 		}}
 		for range 10 {
-			if err := b.Do(t.Context(), list("a", "b"), dead.call); err != nil {
+			if err := b.Do(t.Context(), "read", list("a", "b"), dead.call); err != nil {
 				t.Fatal(err)
 			}
 		}
@@ -139,7 +145,7 @@ func TestBreaker(t *testing.T) {
 		}
 		time.Sleep(1100 * time.Millisecond)
 		for range 4 {
-			_ = b.Do(t.Context(), list("a", "b"), dead.call)
+			_ = b.Do(t.Context(), "read", list("a", "b"), dead.call)
 		}
 		if got := strings.Count(dead.took(), "a"); got != 1 {
 			t.Errorf("the dead server was called %d times after a pause, want once", got)
@@ -147,7 +153,7 @@ func TestBreaker(t *testing.T) {
 		time.Sleep(1100 * time.Millisecond)
 		alive := always(nil)
 		for range 10 {
-			_ = b.Do(t.Context(), list("a", "b"), alive.call)
+			_ = b.Do(t.Context(), "read", list("a", "b"), alive.call)
 		}
 		if got := strings.Count(alive.took(), "a"); got < 4 {
 			t.Errorf("the server was called %d times of 10 when it was back, want half of them", got)
@@ -162,9 +168,9 @@ func TestBreakerOfTheOnlyServerFailsFast(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := balance.New(balance.Config{})
 		dead := always(unreachable())
-		_ = b.Do(t.Context(), list("a"), dead.call)
+		_ = b.Do(t.Context(), "read", list("a"), dead.call)
 		dead.took()
-		err := b.Do(t.Context(), list("a"), dead.call)
+		err := b.Do(t.Context(), "read", list("a"), dead.call)
 		if wire.CodeOf(err) != wire.CodeUnavailable || dead.took() != "" {
 			t.Errorf("got %v, want unavailable without a call", err)
 		}
@@ -177,7 +183,7 @@ func TestAnswersDoNotOpenTheBreaker(t *testing.T) {
 	for _, code := range []wire.Code{wire.CodeUnavailable, wire.CodeSchema, wire.CodeInternal, wire.CodeDeadline, wire.CodeMisrouted} {
 		busy := always(wire.NewProblem(code, "answered"))
 		for range 5 {
-			_ = b.Do(t.Context(), list("a"), busy.call)
+			_ = b.Do(t.Context(), "read", list("a"), busy.call)
 		}
 		if got := len(strings.Fields(busy.took())); got != 5 {
 			t.Errorf("%s: the server was called %d times, want 5", code, got)
@@ -202,7 +208,7 @@ func TestSilentServer(t *testing.T) {
 		}}
 		for range 8 {
 			ctx, cancel := context.WithTimeout(t.Context(), 8*time.Second)
-			if err := b.Do(ctx, list("a", "b"), silent.call); err != nil {
+			if err := b.Do(ctx, "read", list("a", "b"), silent.call); err != nil {
 				t.Errorf("got %v, want the other server's answer within the deadline", err)
 			}
 			cancel()
@@ -220,13 +226,13 @@ func TestShortDeadlinesDoNotOpenTheBreaker(t *testing.T) {
 		slow := &calls{answer: func(ctx context.Context, _ string) error { return hanging(ctx) }}
 		for range 5 {
 			ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
-			_ = b.Do(ctx, list("a"), slow.call)
+			_ = b.Do(ctx, "read", list("a"), slow.call)
 			cancel()
 		}
 		for range 5 {
 			ctx, cancel := context.WithCancel(t.Context())
 			time.AfterFunc(10*time.Second, cancel)
-			_ = b.Do(ctx, list("a"), slow.call)
+			_ = b.Do(ctx, "read", list("a"), slow.call)
 		}
 		if got := len(strings.Fields(slow.took())); got != 10 {
 			t.Errorf("the server was called %d times, want 10", got)
@@ -241,7 +247,7 @@ func TestRetriesAreABoundedShare(t *testing.T) {
 		b := balance.New(balance.Config{OnRetry: func(wire.Code) { retries++ }})
 		const n = 1000
 		for range n {
-			_ = b.Do(t.Context(), list("a", "b"), always(wire.NewProblem(wire.CodeOverloaded, "")).call)
+			_ = b.Do(t.Context(), "read", list("a", "b"), always(wire.NewProblem(wire.CodeOverloaded, "")).call)
 		}
 		if retries < n/5 || retries > n/5+100 {
 			t.Errorf("got %d retries of %d calls, want a fifth and what was saved up", retries, n)
@@ -254,12 +260,12 @@ func TestPanicDoesNotHoldTheServer(t *testing.T) {
 	for range 3 {
 		func() {
 			defer func() { _ = recover() }()
-			_ = b.Do(t.Context(), list("a"), func(context.Context, string) error { panic("bug") })
+			_ = b.Do(t.Context(), "read", list("a"), func(context.Context, string) error { panic("bug") })
 		}()
 	}
 	var got []string
 	for range 4 {
-		_ = b.Do(t.Context(), list("a", "b"), func(_ context.Context, url string) error {
+		_ = b.Do(t.Context(), "read", list("a", "b"), func(_ context.Context, url string) error {
 			got = append(got, url)
 			return nil
 		})
@@ -278,7 +284,7 @@ func TestForgetsServers(t *testing.T) {
 			}
 		}})
 		for i := range 300 {
-			_ = b.Do(t.Context(), list(fmt.Sprint("proxy-", i)), always(nil).call)
+			_ = b.Do(t.Context(), "read", list(fmt.Sprint("proxy-", i)), always(nil).call)
 			time.Sleep(time.Minute)
 		}
 		if forgotten < 200 {

@@ -21,11 +21,14 @@ import (
 
 // Config configures a Client. Zero values give the defaults named here.
 type Config struct {
-	URLs         func() []string // base addresses of the live cluster proxies, asked before each try; required
-	Client       *wire.Client    // required
-	Attempts     int             // tries a call; 3
-	Timeout      time.Duration   // of a call whose context has no deadline; 15 s
-	ApplyTimeout time.Duration   // the same for Apply; 30 s
+	URLs         func() []string         // base addresses of the live cluster proxies, asked before each try; this or Servers is required
+	Servers      func() []balance.Server // the same with their zones
+	Zone         string                  // of this process: cluster proxies of the same zone come first
+	Client       *wire.Client            // required
+	HedgeShare   float64                 // questions put to a second proxy as well when the first is slow, altogether; 0.03, negative for none
+	Attempts     int                     // tries a call; 3
+	Timeout      time.Duration           // of a call whose context has no deadline; 15 s
+	ApplyTimeout time.Duration           // the same for Apply; 30 s
 	Registerer   prometheus.Registerer
 }
 
@@ -44,10 +47,31 @@ func New(cfg Config) *Client {
 	if cfg.ApplyTimeout <= 0 {
 		cfg.ApplyTimeout = 30 * time.Second
 	}
+	switch {
+	case cfg.HedgeShare == 0:
+		cfg.HedgeShare = 0.03
+	case cfg.HedgeShare < 0:
+		cfg.HedgeShare = 0
+	}
+	if cfg.Servers == nil {
+		cfg.Servers = unzoned(cfg.URLs)
+	}
 	m := newMetrics(cfg.Registerer)
 	return &Client{cfg: cfg, metrics: m, balancer: balance.New(balance.Config{
-		Attempts: cfg.Attempts, OnRetry: m.retried, OnBreaker: m.breaker,
+		Attempts: cfg.Attempts, Zone: cfg.Zone, HedgeShare: cfg.HedgeShare,
+		OnRetry: m.retried, OnBreaker: m.breaker, OnHedge: m.hedged, OnEject: m.ejectedServer,
 	})}
+}
+
+func unzoned(urls func() []string) func() []balance.Server {
+	return func() []balance.Server {
+		list := urls()
+		servers := make([]balance.Server, len(list))
+		for i, url := range list {
+			servers[i].URL = url
+		}
+		return servers
+	}
 }
 
 // Apply adds rows and moves their partition's checkpoint, in one transaction. The request is not kept.
@@ -85,17 +109,17 @@ func (c *Client) Checkpoints(ctx context.Context) (*wire.CheckpointsAnswer, erro
 
 // Stats asks for the aggregates of keys. Keys of missing partitions are left out of the answer and told in its coverage.
 func (c *Client) Stats(ctx context.Context, r *wire.StatsRequest) (*wire.StatsAnswer, error) {
-	return post[wire.StatsAnswer](ctx, c, "stats", wire.PathStats, r)
+	return ask[wire.StatsAnswer](ctx, c, "stats", wire.PathStats, r)
 }
 
 // Top asks for the keys with the largest counts.
 func (c *Client) Top(ctx context.Context, r *wire.TopRequest) (*wire.TopAnswer, error) {
-	return post[wire.TopAnswer](ctx, c, "top", wire.PathTop, r)
+	return ask[wire.TopAnswer](ctx, c, "top", wire.PathTop, r)
 }
 
 // LookupKey asks what is known of a key.
 func (c *Client) LookupKey(ctx context.Context, r *wire.KeyRequest) (*wire.KeyInfo, error) {
-	return post[wire.KeyInfo](ctx, c, "lookup_key", wire.PathKeyInfo, r)
+	return ask[wire.KeyInfo](ctx, c, "lookup_key", wire.PathKeyInfo, r)
 }
 
 // ImportKeys sets titles and owners of keys, at most wire.MaxKeysPerImport of them. After an error some may be set.
@@ -118,14 +142,32 @@ func orNil[Out any](out *Out, err error) (*Out, error) {
 	return out, nil
 }
 
-func (c *Client) do(ctx context.Context, call string, timeout time.Duration, fn func(context.Context, string) error) error {
-	if _, ok := ctx.Deadline(); !ok {
-		var cancel context.CancelFunc
-		ctx, cancel = context.WithTimeout(ctx, timeout)
-		defer cancel()
-	}
+// ask is post for a question: it may go to two proxies at once.
+func ask[Out any](ctx context.Context, c *Client, call, path string, in any) (*Out, error) {
+	ctx, cancel := within(ctx, c.cfg.Timeout)
+	defer cancel()
 	begin := time.Now()
-	err := c.balancer.Do(ctx, c.cfg.URLs, fn)
+	out, err := balance.Ask(ctx, c.balancer, call, c.cfg.Servers, func(ctx context.Context, base string) (*Out, error) {
+		out := new(Out)
+		return out, c.cfg.Client.JSON(ctx, http.MethodPost, base+path, in, out)
+	})
+	c.metrics.called(call, err, time.Since(begin))
+	return out, err
+}
+
+func (c *Client) do(ctx context.Context, call string, timeout time.Duration, fn func(context.Context, string) error) error {
+	ctx, cancel := within(ctx, timeout)
+	defer cancel()
+	begin := time.Now()
+	err := c.balancer.Do(ctx, call, c.cfg.Servers, fn)
 	c.metrics.called(call, err, time.Since(begin))
 	return err
+}
+
+// within bounds a call that has no deadline yet.
+func within(ctx context.Context, timeout time.Duration) (context.Context, context.CancelFunc) {
+	if _, ok := ctx.Deadline(); ok {
+		return ctx, func() {}
+	}
+	return context.WithTimeout(ctx, timeout)
 }

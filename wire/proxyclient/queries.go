@@ -1,0 +1,35 @@
+package proxyclient
+
+import (
+	"context"
+	"net/http"
+	"net/url"
+	"time"
+
+	"github.com/quipudb/quipu/wire"
+)
+
+// killTimeout bounds a kill whose context has no deadline.
+const killTimeout = 15 * time.Second
+
+// Queries asks every shard proxy what runs, and with digests, what ran.
+func (c *Client) Queries(ctx context.Context, digests bool) (*wire.QueriesAnswer, error) {
+	path := wire.PathQueries
+	if digests {
+		path += "?digests=true"
+	}
+	out := &wire.QueriesAnswer{}
+	err := c.do(ctx, "queries", c.cfg.Timeout, func(ctx context.Context, base string) error {
+		return c.cfg.Client.JSON(ctx, http.MethodGet, base+path, nil, out)
+	})
+	return orNil(out, err)
+}
+
+// KillQuery ends a statement and returns once it is dead. When a reply was lost, the next try may not find it any more.
+func (c *Client) KillQuery(ctx context.Context, id string) (*wire.QueryKilled, error) {
+	out := &wire.QueryKilled{}
+	err := c.do(ctx, "kill_query", killTimeout, func(ctx context.Context, base string) error {
+		return c.cfg.Client.JSON(ctx, http.MethodDelete, base+wire.PathQueries+"/"+url.PathEscape(id), nil, out)
+	})
+	return orNil(out, err)
+}
