@@ -18,6 +18,7 @@
 //     build knows.
 //   - Every answer names the database that gave it and its as-of; it says stale when it comes from a replica beyond the lag bound,
 //     or when a promotion set as-of back (INV-8).
+//   - Writers are slowed down while the primary suffers or replicas fall behind (throttle).
 //   - Answers of closed ranges are kept until a late event touches them, whichever proxy applied it; those of open ones for about a second. A kept answer is
 //     the answer at the as-of that it says (docs/caching.md). With no database left, what is kept is answered, labelled stale.
 //   - Calls wait in bounded queues by class and are refused with 429 beyond; every statement has a deadline (INV-9).
@@ -69,7 +70,9 @@ type Config struct {
 	ReadConnections  int // to each database; 16
 	CachedKeys       int // key ids kept in memory; 1,000,000
 
-	Cache CacheConfig // of answers
+	ThrottleLag      time.Duration // of a replica, beyond which writers are slowed down; 0: never
+	ThrottleSlowdown int           // times the usual cost of a row, beyond which writers are slowed down; 0: never
+	Cache            CacheConfig   // of answers
 
 	ProbeInterval     time.Duration // 500 ms
 	ProbeTimeout      time.Duration // 2 s
@@ -117,6 +120,7 @@ type Proxy struct {
 	turn      atomic.Uint64 // spreads reads over replicas
 	tide      tide
 	guard     *guard.Guard
+	throttle  *throttle
 
 	cache   *resultCache
 	feed    *feed
@@ -145,8 +149,8 @@ func New(cfg Config) (*Proxy, error) {
 	}
 	m := newMetrics(cfg.Registerer)
 	p := &Proxy{
-		guard: newGuard(cfg),
-		cfg:   cfg, log: cfg.Logger.With("shard", cfg.ShardID), metrics: m,
+		guard: newGuard(cfg), throttle: newThrottle(cfg, m),
+		cfg: cfg, log: cfg.Logger.With("shard", cfg.ShardID), metrics: m,
 		flushes: newClass("flush", cfg.ApplyConnections, waitingAPlace, m),
 		small:   newClass("small", smallCalls, waitingAPlace, m),
 		points:  newClass("point", cfg.ReadConnections, waitingAPlace, m),

@@ -80,6 +80,7 @@ func buildShardProxy(h *host, accounts shardAccounts) (duty, error) {
 		Apply: accounts.apply, Read: accounts.read, Monitor: accounts.monitor, TLS: databaseTLS(cfg.DatabaseTLS),
 		MaxLag: cfg.MaxLag, ApplyTimeout: cfg.ApplyTimeout, PointTimeout: cfg.PointTimeout, SeriesTimeout: cfg.SeriesTimeout, ScanTimeout: cfg.ScanTimeout, AdminTimeout: cfg.AdminTimeout,
 		ApplyConnections: cfg.ApplyConnections, ReadConnections: cfg.ReadConnections, CachedKeys: cfg.CachedKeys,
+		ThrottleLag: cfg.ThrottleLag, ThrottleSlowdown: cfg.ThrottleSlowdown,
 		Cache:         shardproxy.CacheConfig{Bytes: cacheBytes(cfg.CacheBytes), OpenFor: cfg.CacheOpen, Waiters: cfg.CacheWaiters},
 		ProbeInterval: cfg.ProbeInterval, ProbeTimeout: cfg.ProbeTimeout, PartitionInterval: cfg.PartitionInterval,
 		Logger: h.log, Registerer: h.registry,
