@@ -24,8 +24,8 @@ type manner struct {
 	budget  *cold.Budget // of the whole request
 }
 
-func (r *Reader) manner(partial, explain bool, fresh *freshness) manner {
-	return manner{partial: partial, explain: explain, minAsOf: fresh.minAsOf(), budget: cold.NewBudget(r.limits.ColdMaxBytes)}
+func (r *Reader) manner(partial, explain bool, minAsOf int64) manner {
+	return manner{partial: partial, explain: explain, minAsOf: minAsOf, budget: cold.NewBudget(r.limits.ColdMaxBytes)}
 }
 
 // told is the answer to a lookup: what the shards told, and cold storage added to it.

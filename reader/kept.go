@@ -103,7 +103,11 @@ func (r *Reader) recall(ctx context.Context, l *lookup, m manner) (*wire.StatsAn
 	if !m.explain {
 		have = r.kept.of(l)
 	}
-	answer, err := r.stats(ctx, l, m, validatorsOf(have))
+	var validators []string
+	if m.minAsOf != nothingKept {
+		validators = validatorsOf(have)
+	}
+	answer, err := r.stats(ctx, l, m, validators)
 	if have == nil {
 		return answer, nil, err
 	}

@@ -2,6 +2,8 @@ package reader_test
 
 import (
 	"fmt"
+	"net/http"
+	"net/http/httptest"
 	"strings"
 	"testing"
 
@@ -73,6 +75,22 @@ func TestClosedAnswersAreKept(t *testing.T) {
 	}
 	if got := roles(t, r.get(t, "/v1/stats?type=view&key="+key+today).fields(t)); got != "replica" {
 		t.Errorf("a range that is still open is from %s", got)
+	}
+}
+
+// Whoever says no-cache is answered anew.
+func TestNoCacheIsAnsweredAnew(t *testing.T) {
+	r, _, _, key := newKeepingRig(t, nil)
+	target := "/v1/stats?type=view&key=" + key + yesterday
+	r.get(t, target)
+	req := httptest.NewRequest(http.MethodGet, target, nil)
+	req.Header.Set("Cache-Control", "no-cache")
+	if got := r.do(t, req).fields(t); roles(t, got) != "replica cold" || text(t, got["value"]) != "3" {
+		t.Errorf("got %v", got)
+	}
+	asked := r.requests()
+	if last := asked[len(asked)-1]; last.Validators != nil || last.MinAsOf <= now.UnixMilli() {
+		t.Errorf("the shards were asked %+v", last)
 	}
 }
 
