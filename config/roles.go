@@ -113,6 +113,26 @@ type Rollup struct {
 	Ranked    int           `yaml:"ranked_keys" range:"10..10000"`
 }
 
+// Failover configures the role that changes the primary of a shard when it is lost.
+type Failover struct {
+	Listen      string        `yaml:"listen"`
+	Advertise   string        `yaml:"advertise"`
+	Automatic   bool          `yaml:"automatic"`
+	Interval    time.Duration `yaml:"interval" range:"50ms..1m"`
+	Confirm     time.Duration `yaml:"confirm" range:"0s..1h"`
+	Silence     time.Duration `yaml:"silence" range:"2s..10m"`
+	Timeout     time.Duration `yaml:"timeout" range:"50ms..1m"`
+	Fence       time.Duration `yaml:"fence" range:"50ms..1m"`
+	CatchUp     time.Duration `yaml:"catch_up" range:"0s..1h"`
+	Drain       time.Duration `yaml:"drain" range:"100ms..1h"`
+	Rejoin      time.Duration `yaml:"rejoin" range:"100ms..1h"`
+	AcrossZones bool          `yaml:"across_zones"`
+	MaxAtOnce   int           `yaml:"max_at_once" range:"1..1000"`
+	Pause       time.Duration `yaml:"pause" range:"1s..7d"`
+	MaxPerShard int           `yaml:"max_per_shard" range:"1..20"`
+	Period      time.Duration `yaml:"period" range:"1m..30d"`
+}
+
 // Retention says how long the shards keep counts; 0 is for ever.
 type Retention struct {
 	Minutes time.Duration `yaml:"minutes" range:"0s..36500d"`

@@ -30,7 +30,7 @@ func (p *Proxy) candidates(all *databases, zone string) []candidate {
 	var fresh []candidate
 	var late []lagging
 	for _, d := range all.list {
-		if d.Role != cluster.Replica || !d.health.Load().healthy {
+		if d.Role != cluster.Replica || d.State != cluster.Attached || !d.health.Load().healthy {
 			continue
 		}
 		lag, known := all.lagOf(d)

@@ -33,6 +33,7 @@ func (p *Proxy) Register(e *echo.Echo, v *auth.Verifier) {
 	g.POST(httpserver.Path(wire.PathRollupStep), p.served("step_rollup", p.cfg.ApplyTimeout, p.json(p.rollups, answering(p.stepRollup))))
 	g.GET(wire.PathRollup, p.served("rollup", p.cfg.PointTimeout, p.serveRollup))
 	p.registerArchive(g)
+	g.GET(wire.PathDatabases, p.served("databases", p.cfg.PointTimeout, p.serveDatabases))
 	p.registerQueries(g)
 	g.GET(wire.PathCheckpoints, p.served("checkpoints", p.cfg.PointTimeout, p.serveCheckpoints))
 }

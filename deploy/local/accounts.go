@@ -32,6 +32,10 @@ const (
 	AccountReplicate Account = "quipu_replicate"
 	// AccountBackup is what mariadb-backup works as.
 	AccountBackup Account = "quipu_backup"
+	// AccountFailover changes the roles of servers.
+	AccountFailover Account = "quipu_failover"
+	// AccountRebuild fills a server anew from another one.
+	AccountRebuild Account = "quipu_rebuild"
 )
 
 const (
@@ -83,6 +87,16 @@ func grants() map[Account][]string {
 		AccountBackup: {
 			"RELOAD, PROCESS, LOCK TABLES, BINLOG MONITOR, REPLICA MONITOR ON *.*",
 			"SELECT ON `quipu`.*",
+		},
+		AccountFailover: {
+			"PROCESS, RELOAD, CONNECTION ADMIN, READ_ONLY ADMIN, BINLOG MONITOR, REPLICA MONITOR, REPLICATION SLAVE ADMIN ON *.*",
+			"SELECT ON `quipu`.*",
+			"CREATE, UPDATE ON `quipu`.`shard_state`",
+		},
+		AccountRebuild: {
+			"PROCESS, RELOAD, CONNECTION ADMIN, READ_ONLY ADMIN, BINLOG ADMIN, BINLOG MONITOR, REPLICA MONITOR, REPLICATION SLAVE ADMIN, REPLICATION MASTER ADMIN, SET USER ON *.*",
+			"ALL PRIVILEGES ON `quipu`.*",
+			"ALL PRIVILEGES ON `analytics`.*",
 		},
 	}
 }

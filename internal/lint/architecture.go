@@ -42,6 +42,7 @@ var parts = map[string]layer{
 	"shard-proxy":   role,
 	"reader":        role,
 	"rollup":        role,
+	"failover":      role,
 	"backup":        role,
 	"audit":         role,
 	"load":          role,
