@@ -92,6 +92,8 @@ type Reader struct {
 	BatchQueries int           `yaml:"batch_queries" range:"1..1000"`
 	BatchBytes   Size          `yaml:"batch_bytes" range:"1KiB..64MiB"`
 
+	CacheBytes Size `yaml:"cache_bytes" range:"0B..1TiB"`
+
 	ColdTimeout       time.Duration `yaml:"cold_timeout" range:"100ms..5m"`
 	ColdMaxBytes      Size          `yaml:"cold_max_bytes" range:"1MiB..1TiB"`
 	ColdParallel      int           `yaml:"cold_parallel" range:"1..1000"`

@@ -54,6 +54,8 @@ var parts = map[string]layer{
 	"scenario":      proof,
 	"bench":         proof,
 	"internal/lint": proof,
+
+	"deploy/prometheus": proof,
 }
 
 // below lists which layers a layer may import, besides its own part.
