@@ -2,6 +2,7 @@ package shardproxy_test
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"math"
@@ -570,6 +571,35 @@ func TestCallsAreAnsweredInParts(t *testing.T) {
 	}
 	if r.metric("cache_bytes") <= 0 || r.metric("cache_entries_count") < 6 || r.metric("cache_bytes") > math.MaxInt32 {
 		t.Error("the metrics tell nothing of what is kept")
+	}
+}
+
+// Asked together, questions are answered with what is kept, and null where nothing is.
+func TestOnlyWhatIsKept(t *testing.T) {
+	r := caching(t, shared)
+	epoch := r.claim(1)
+	key, other := keyOf(1, 0), keyOf(1, 1)
+	r.mustApply(request(epoch, 1, 2, counted(key, 7), counted(other, 8)))
+	want := r.warm(closed(key))
+	var lines []byte
+	for _, request := range []any{closed(key), closed(other), "nonsense", closed(key, other), &wire.StatsRequest{Type: "view", Keys: []string{key}, To: 5, MinAsOf: math.MaxInt64}} {
+		line, err := json.Marshal(request)
+		if err != nil {
+			t.Fatal(err)
+		}
+		lines = append(append(lines, line...), '\n')
+	}
+	reply, err := r.client.Bytes(t.Context(), "POST", r.url+wire.PathKept, wire.LinesType, lines)
+	if err != nil {
+		t.Fatal(err)
+	}
+	got := strings.Split(strings.TrimSuffix(string(reply.Body), "\n"), "\n")
+	answer := &wire.StatsAnswer{}
+	if err := json.Unmarshal([]byte(got[0]), answer); err != nil || answer.Keys[0].Points[0].Count != 7 || answer.AsOf < want.AsOf || answer.Sources[0].Role != wire.RoleCache {
+		t.Errorf("got %s, %v", got[0], err)
+	}
+	if rest := strings.Join(got[1:], " "); rest != "null null null null" {
+		t.Errorf("got %s of what is not kept", rest)
 	}
 }
 
