@@ -99,10 +99,12 @@ func TestQuestionsTravelTogether(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			r, k := newKeeperRig(t)
 			change(k)
-			r.askAll(t, 200)
-			if name == "all kept" && (k.calls.Load() == 0 || k.alone.Load() == 200) {
-				t.Errorf("%d calls for kept answers, %d questions asked alone", k.calls.Load(), k.alone.Load())
+			for range 50 { // until enough of them met
+				if r.askAll(t, 100); k.calls.Load() > 0 {
+					return
+				}
 			}
+			t.Error("no questions travelled together")
 		})
 	}
 }

@@ -90,7 +90,7 @@ func (m *cacheModel) apply() {
 	p.states = append(p.states, now)
 }
 
-// read compares an answer with the model. It is of one partition, so that its as-of names one state, or of both.
+// read compares an answer with the model. The as-of of one key names one state; that of several is the oldest of them.
 func (m *cacheModel) read() *wire.StatsAnswer {
 	from, to := m.minutes[m.n(len(m.minutes))], m.minutes[m.n(len(m.minutes))]
 	if from > to {
@@ -108,9 +108,8 @@ func (m *cacheModel) read() *wire.StatsAnswer {
 	if err != nil {
 		m.t.Fatal(err)
 	}
-	single := len(answer.Keys) > 0 && answer.Coverage.Partitions == 1
 	for _, k := range answer.Keys {
-		m.compare(asked[k.Key], &k, from, to+1, answer, single)
+		m.compare(asked[k.Key], &k, from, to+1, answer, len(answer.Keys) == 1)
 	}
 	return answer
 }
