@@ -32,6 +32,7 @@ func (p *Proxy) Register(e *echo.Echo, v *auth.Verifier) {
 	g.GET(wire.PathRollup, p.served("rollup", p.cfg.PointTimeout, p.serveRollup))
 	p.registerArchive(g)
 	p.registerQueries(g)
+	g.POST(wire.PathSQL, p.served("sql", p.cfg.AnalystTimeout, p.serveSQL))
 	g.GET(wire.PathCheckpoints, p.served("checkpoints", p.cfg.PointTimeout, p.serveCheckpoints))
 }
 
