@@ -59,7 +59,7 @@ type Auth struct {
 // Token is a bearer token, known by its hash alone.
 type Token struct {
 	Name   string   `yaml:"name"`
-	Scopes []string `yaml:"scopes" oneof:"write read admin internal"`
+	Scopes []string `yaml:"scopes" oneof:"write read sql admin internal"`
 	SHA256 string   `yaml:"sha256"`
 }
 
@@ -85,6 +85,7 @@ type Accounts struct {
 	Monitor Account `yaml:"monitor"`
 	Migrate Account `yaml:"migrate"`
 	Backup  Account `yaml:"backup"`
+	Analyst Account `yaml:"analyst"`
 }
 
 // Account is a user of the databases.
