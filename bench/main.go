@@ -52,6 +52,7 @@ func measures() []measure {
 		{"freshness", measureFreshness},
 		{"cold", measureCold},
 		{"reads", measureReads},
+		{"cached", measureCached},
 		{"total", measureTotal},
 		{"rollup", measureRollup},
 		{"archive", measureArchive}, // last: what is older than its day is cold afterwards

@@ -47,7 +47,7 @@ func (p *Proxy) serveCheckpoints(ctx context.Context, c echo.Context) error {
 	return httpserver.SendJSON(c, out)
 }
 
-// missingDatabases lists the databases that the shard reports missing, and those of the topology that lack a partition.
+// missingDatabases lists the databases that the shard reports missing, and those in their place in the topology that lack a partition.
 func missingDatabases(s *cluster.Snapshot, one part, answer *wire.CheckpointsAnswer) []string {
 	type place struct {
 		database  string
@@ -60,6 +60,9 @@ func missingDatabases(s *cluster.Snapshot, one part, answer *wire.CheckpointsAns
 	missing := slices.Clone(answer.Missing)
 	shard, _ := s.Topology.Shard(one.shard)
 	for _, d := range shard.Databases {
+		if d.State != cluster.Attached {
+			continue // it can't become the primary before it has what the primary has
+		}
 		lacks := slices.ContainsFunc(one.partitions, func(partition int) bool { return !told[place{d.ID, partition}] })
 		if lacks && !slices.Contains(missing, d.ID) {
 			missing = append(missing, d.ID)

@@ -13,11 +13,12 @@ const (
 	RoleShardProxy   Role = "shard-proxy"
 	RoleReader       Role = "reader"
 	RoleRollup       Role = "rollup"
+	RoleFailover     Role = "failover"
 )
 
 // Roles lists every role that registers.
 func Roles() []Role {
-	return []Role{RoleIngest, RoleWriter, RoleClusterProxy, RoleShardProxy, RoleReader, RoleRollup}
+	return []Role{RoleIngest, RoleWriter, RoleClusterProxy, RoleShardProxy, RoleReader, RoleRollup, RoleFailover}
 }
 
 // Member is one live process of a role, as it registered itself.

@@ -31,6 +31,19 @@ const (
 	Replica DatabaseRole = "replica"
 )
 
+// DatabaseState says whether a database of a shard has its place in it.
+type DatabaseState string
+
+// The states of a database.
+const (
+	// Attached: it is the primary, or it follows it.
+	Attached DatabaseState = ""
+	// Detached: it lost its role, or its primary did, and it has not been made to follow the new one yet. It is not read.
+	Detached DatabaseState = "detached"
+	// Diverged: it holds what the primary lacks, and can't follow it until it is rebuilt. It is not read.
+	Diverged DatabaseState = "diverged"
+)
+
 // Database is one MySQL or MariaDB server of a shard.
 type Database struct {
 	ID      string       `json:"id"`      // unique in the cluster: "s1-a"
@@ -39,6 +52,8 @@ type Database struct {
 	Zone    string       `json:"zone,omitempty"`
 	// Unpromotable is set on a replica that the log is no longer kept for: as the primary it would lack counts that nothing can bring back.
 	Unpromotable bool `json:"unpromotable,omitempty"`
+	// State is set on replicas alone.
+	State DatabaseState `json:"state,omitempty"`
 }
 
 // Shard is a primary and its replicas.
@@ -61,6 +76,16 @@ func (s Shard) PrimaryDatabase() (Database, bool) {
 type Topology struct {
 	Shards     []Shard  `json:"shards"`
 	Partitions []string `json:"partitions"` // shard id by partition
+}
+
+// Database returns a database of the shard.
+func (s Shard) Database(id string) (Database, bool) {
+	for _, d := range s.Databases {
+		if d.ID == id {
+			return d, true
+		}
+	}
+	return Database{}, false
 }
 
 // ErrTopology is wrapped by what Validate returns.
@@ -125,6 +150,9 @@ func (s Shard) validate(seen map[string]bool) error {
 			primaries++
 		case d.Role != Replica:
 			return fmt.Errorf("%w: database %s has the role %q, must be primary or replica", ErrTopology, d.ID, d.Role)
+		}
+		if d.State != Attached && (d.Role != Replica || d.State != Detached && d.State != Diverged) {
+			return fmt.Errorf("%w: database %s, a %s, is in the state %q", ErrTopology, d.ID, d.Role, d.State)
 		}
 		if d.Address == "" {
 			return fmt.Errorf("%w: database %s has no address", ErrTopology, d.ID)

@@ -25,6 +25,7 @@ type Config struct {
 	ShardProxy   ShardProxy   `yaml:"shard_proxy"`
 	Reader       Reader       `yaml:"reader"`
 	Rollup       Rollup       `yaml:"rollup"`
+	Failover     Failover     `yaml:"failover"`
 	Retention    Retention    `yaml:"retention"`
 	Archive      Archive      `yaml:"archive"`
 	Migrate      Migrate      `yaml:"migrate"`
@@ -86,6 +87,10 @@ type Accounts struct {
 	Migrate Account `yaml:"migrate"`
 	Backup  Account `yaml:"backup"`
 	Analyst Account `yaml:"analyst"`
+
+	Failover  Account `yaml:"failover"`
+	Replicate Account `yaml:"replicate"`
+	Rebuild   Account `yaml:"rebuild"`
 }
 
 // Account is a user of the databases.

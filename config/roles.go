@@ -70,6 +70,11 @@ type ShardProxy struct {
 	ReadConnections    int           `yaml:"read_connections" range:"1..1000"`
 	AnalystConnections int           `yaml:"analyst_connections" range:"1..100"`
 	CachedKeys         int           `yaml:"cached_keys" range:"1000..100000000"`
+	ThrottleLag        time.Duration `yaml:"throttle_lag" range:"0s..1d"`
+	ThrottleSlowdown   int           `yaml:"throttle_slowdown" range:"0..100"`
+	CacheBytes         Size          `yaml:"cache_bytes" range:"0B..1TiB"`
+	CacheOpen          time.Duration `yaml:"cache_open" range:"1ms..1m"`
+	CacheWaiters       int           `yaml:"cache_waiters" range:"1..100000"`
 	ProbeInterval      time.Duration `yaml:"probe_interval" range:"50ms..1m"`
 	ProbeTimeout       time.Duration `yaml:"probe_timeout" range:"50ms..1m"`
 	PartitionInterval  time.Duration `yaml:"partition_interval" range:"1s..1h"`
@@ -91,6 +96,8 @@ type Reader struct {
 	SQLQuestions int           `yaml:"sql_questions" range:"1..1000"`
 	SQLTimeout   time.Duration `yaml:"sql_timeout" range:"100ms..10m"`
 
+	CacheBytes Size `yaml:"cache_bytes" range:"0B..1TiB"`
+
 	ColdTimeout       time.Duration `yaml:"cold_timeout" range:"100ms..5m"`
 	ColdMaxBytes      Size          `yaml:"cold_max_bytes" range:"1MiB..1TiB"`
 	ColdParallel      int           `yaml:"cold_parallel" range:"1..1000"`
@@ -110,6 +117,26 @@ type Rollup struct {
 	ChunkRows int           `yaml:"chunk_rows" range:"100..100000"`
 	Pause     time.Duration `yaml:"pause" range:"0s..1m"`
 	Ranked    int           `yaml:"ranked_keys" range:"10..10000"`
+}
+
+// Failover configures the role that changes the primary of a shard when it is lost.
+type Failover struct {
+	Listen      string        `yaml:"listen"`
+	Advertise   string        `yaml:"advertise"`
+	Automatic   bool          `yaml:"automatic"`
+	Interval    time.Duration `yaml:"interval" range:"50ms..1m"`
+	Confirm     time.Duration `yaml:"confirm" range:"0s..1h"`
+	Silence     time.Duration `yaml:"silence" range:"2s..10m"`
+	Timeout     time.Duration `yaml:"timeout" range:"50ms..1m"`
+	Fence       time.Duration `yaml:"fence" range:"50ms..1m"`
+	CatchUp     time.Duration `yaml:"catch_up" range:"0s..1h"`
+	Drain       time.Duration `yaml:"drain" range:"100ms..1h"`
+	Rejoin      time.Duration `yaml:"rejoin" range:"100ms..1h"`
+	AcrossZones bool          `yaml:"across_zones"`
+	MaxAtOnce   int           `yaml:"max_at_once" range:"1..1000"`
+	Pause       time.Duration `yaml:"pause" range:"1s..7d"`
+	MaxPerShard int           `yaml:"max_per_shard" range:"1..20"`
+	Period      time.Duration `yaml:"period" range:"1m..30d"`
 }
 
 // Retention says how long the shards keep counts; 0 is for ever.

@@ -92,7 +92,7 @@ func (k *checker) addresses(c *Config) {
 		"ingest": {c.Ingest.Listen, c.Ingest.Advertise}, "writer": {c.Writer.Listen, c.Writer.Advertise},
 		"cluster_proxy": {c.ClusterProxy.Listen, c.ClusterProxy.Advertise},
 		"shard_proxy":   {c.ShardProxy.Listen, c.ShardProxy.Advertise}, "reader": {c.Reader.Listen, c.Reader.Advertise},
-		"rollup": {c.Rollup.Listen, c.Rollup.Advertise},
+		"rollup": {c.Rollup.Listen, c.Rollup.Advertise}, "failover": {c.Failover.Listen, c.Failover.Advertise},
 	} {
 		k.that(section+".listen", checkAddress(a[0], true))
 		if a[1] != "" {

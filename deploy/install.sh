@@ -8,7 +8,8 @@
 #   deploy/install.sh            say what is missing, ask, install it
 #   YES=1 deploy/install.sh      the same without the question (so does CI=true)
 #   deploy/install.sh --check    only say what is missing; exit 1 if anything is
-#   deploy/install.sh --tests    also what only the tests need: Node.js with npm, for DuckDB
+#   deploy/install.sh --tests    also what only the tests need: Node.js with npm, for DuckDB; promtool, which is unpacked into the user's cache folder from
+#                                Debian's package prometheus without installing that
 set -euo pipefail
 
 readonly LOCK=/run/lock/quipu-install.lock
@@ -45,6 +46,14 @@ have_zookeeper() {
 	return 1
 }
 
+# PROMTOOL is where promtool is unpacked to; testkit looks for it there and on the PATH.
+PROMTOOL=${XDG_CACHE_HOME:-${HOME:-/root}/.cache}/quipu/promtool
+readonly PROMTOOL
+
+have_promtool() {
+	have promtool || [ -x "$PROMTOOL" ]
+}
+
 # missing prints one word for each component that is not there.
 missing() {
 	have mariadbd && have mariadb-install-db || say mariadb-server
@@ -54,6 +63,7 @@ missing() {
 	have_zookeeper || say zookeeper
 	have make || say make
 	[ -z "$TESTS" ] || { have node && have npm; } || say node
+	[ -z "$TESTS" ] || have_promtool || say promtool
 }
 
 # package COMPONENT prints the apt package that has it. The first name that apt
@@ -67,6 +77,7 @@ package() {
 	java) names=(default-jre-headless) ;;
 	zookeeper) names=(libzookeeper-java zookeeper) ;;
 	make) names=(make) ;;
+	promtool) names=(prometheus) ;;
 	node)
 		# Debian has npm in a package of its own, which brings Node.js along; others in Node.js's.
 		if LC_ALL=C apt-cache show --no-all-versions nodejs 2>/dev/null | grep -q '^Provides:.*\bnpm\b'; then
@@ -105,6 +116,7 @@ explain_by_hand() {
       https://zookeeper.apache.org/releases.html and set ZOOKEEPER_HOME to its folder" ;;
 		make) complain "  - make, by your system's package manager" ;;
 		node) complain "  - Node.js 18 or newer with npm, by your system's package manager" ;;
+		promtool) complain "  - promtool of Prometheus 2.40 or newer, on the PATH or as $PROMTOOL" ;;
 		esac
 	done
 	complain "Then run this again."
@@ -202,6 +214,7 @@ install_as_root() {
 	for component in "$@"; do
 		packages+=("$(package "$component")")
 	done
+	((${#packages[@]} > 0)) || return 0
 	local before
 	before=$(active_services | tr '\n' ' ')
 	trap release_services EXIT
@@ -209,6 +222,18 @@ install_as_root() {
 	# --no-remove: better to stop here than to replace somebody's own MySQL.
 	retry apt-get install "${options[@]}" --yes --no-remove --no-install-recommends "${packages[@]}"
 	stop_new_services "$before"
+}
+
+# unpack_promtool takes the one program out of the package; the lists are fresh.
+unpack_promtool() {
+	local scratch
+	scratch=$(mktemp -d)
+	# apt-get download needs no root, and warns where its sandbox can't write.
+	(cd "$scratch" && retry apt-get -q download prometheus && dpkg-deb -x prometheus_*.deb .)
+	mkdir -p "$(dirname "$PROMTOOL")"
+	cp "$scratch/usr/bin/promtool" "$PROMTOOL.new"
+	mv "$PROMTOOL.new" "$PROMTOOL"
+	rm -rf "$scratch"
 }
 
 main() {
@@ -226,13 +251,21 @@ main() {
 		explain_by_hand "${components[@]}"
 		return 1
 	fi
-	local component
-	local -a packages=()
+	local component unpack=
+	local -a packages=() installed=()
 	for component in "${components[@]}"; do
+		if [ "$component" = promtool ]; then
+			unpack=yes
+			continue
+		fi
+		installed+=("$component")
 		packages+=("$(package "$component")")
 	done
-	say "To be installed with apt, and what they depend on:"
-	say "  apt-get install --no-install-recommends ${packages[*]}"
+	if ((${#packages[@]} > 0)); then
+		say "To be installed with apt, and what they depend on:"
+		say "  apt-get install --no-install-recommends ${packages[*]}"
+	fi
+	[ -z "$unpack" ] || say "To be unpacked from the package prometheus, which is not installed: $PROMTOOL"
 	confirm
 	local -a as_root=()
 	if [ "$(id -u)" != 0 ]; then
@@ -242,7 +275,8 @@ main() {
 		fi
 		as_root=(sudo)
 	fi
-	"${as_root[@]}" flock --timeout 900 "$LOCK" "$BASH" "$SELF" ${TESTS:+--tests} --install-as-root "${components[@]}"
+	"${as_root[@]}" flock --timeout 900 "$LOCK" "$BASH" "$SELF" ${TESTS:+--tests} --install-as-root "${installed[@]}"
+	[ -z "$unpack" ] || unpack_promtool
 	mapfile -t components < <(missing)
 	if ((${#components[@]} > 0)); then
 		complain "Still missing after the installation: ${components[*]}"

@@ -155,16 +155,21 @@ func (t *transaction) apply(ctx context.Context, r *ApplyRequest, g *generation,
 		return upserts{}, cmp.Or(err, t.refusal(ctx, r))
 	}
 	// The locks are held until the commit: no promotion, no roll-up and no freeze comes in between.
-	term, tables, err := t.lockState(ctx, cells)
+	state, err := t.lockState(ctx, r.Partition, cells)
 	if err != nil {
 		return upserts{}, err
 	}
-	if term != g.term {
-		return upserts{}, fmt.Errorf("ids are of term %d, the shard is in %d: %w", g.term, term, ErrTermChanged)
+	if state.term != g.term {
+		return upserts{}, fmt.Errorf("ids are of term %d, the shard is in %d: %w", g.term, state.term, ErrTermChanged)
 	}
-	sent, err := t.upsert(ctx, cells, tables)
-	if err != nil || sent.coarse == 0 {
+	sent, err := t.upsert(ctx, cells, state.tables)
+	if err != nil {
 		return sent, err
 	}
-	return sent, t.rankLate(ctx, cells, tables)
+	if sent.coarse > 0 {
+		if err := t.rankLate(ctx, cells, state.tables); err != nil {
+			return sent, err
+		}
+	}
+	return sent, t.tellLate(ctx, r, state.asOf)
 }

@@ -26,6 +26,8 @@ type dialect interface {
 	replicaStatus() string
 	// replicaColumns names the columns of replicaStatus.
 	replicaColumns() replicaColumns
+
+	replicator
 }
 
 // sessionSettings is what every connection of a pool is set to.

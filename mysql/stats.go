@@ -50,8 +50,9 @@ type Point struct {
 // Header is what one snapshot says besides its rows.
 type Header struct {
 	Term       uint64
-	AsOf       map[int]int64 // by partition: of the asked ones, or of all that the shard owns
-	Resolution string        // of the tables read, finest first, and whether late rows were added: "minute+day+late"
+	AsOf       map[int]int64  // by partition: of the asked ones, or of all that the shard owns
+	NextOffset map[int]uint64 // by partition, as in AsOf: the place of the answer in the partition's history
+	Resolution string         // of the tables read, finest first, and whether late rows were added: "minute+day+late"
 }
 
 // KeyStats are the points of one key, by start; steps without rows are left out.
@@ -178,7 +179,7 @@ type query struct {
 }
 
 const (
-	kindHeader   = '0' // partition, as-of, term, hour watermark, day watermark, -, marks
+	kindHeader   = '0' // partition, as-of, term, hour watermark, day watermark, next offset, marks
 	kindKey      = '1' // id, partition, name in g
 	kindRow      = '2' // key id, start, event count, value count, value sum, minimum, maximum
 	kindRestored = '4' // -, start, end, resolution in g
@@ -200,7 +201,7 @@ func headerQuery(keys []StatsKey, archive, restored bool) *query {
 		marks, from = markColumns, marksFrom
 	}
 	q.text.WriteString("0 AS kind, c.partition_id AS a, c.as_of AS b, CAST(s.term AS SIGNED) AS c, " + inMinutes("h.complete_before") + " AS d, " +
-		inMinutes("d.complete_before") + " AS e, NULL AS f, " + marks + " AS g FROM checkpoints c JOIN shard_state s ON s.id = 1" +
+		inMinutes("d.complete_before") + " AS e, CAST(c.next_offset AS SIGNED) AS f, " + marks + " AS g FROM checkpoints c JOIN shard_state s ON s.id = 1" +
 		" JOIN rollup_watermarks h ON h.resolution = 'hour' JOIN rollup_watermarks d ON d.resolution = 'day'" + from +
 		" WHERE c.owned AND c.partition_id IN (" + joined(partitionsOf(keys)) + ")")
 	if archive && restored {

@@ -152,7 +152,10 @@ func TestStatsOfManyKeys(t *testing.T) {
 			t.Errorf("%+v: got %+v, want count %d", k, got, want[k.Name])
 		}
 	}
-	wantHeader := mysql.Header{Term: 1, AsOf: map[int]int64{0: 1000, 1: 1001, 2: 1002, 3: 1003, 4: 1004, 5: 1005, 6: 1006, 7: 1007}, Resolution: "minute+hour"}
+	wantHeader := mysql.Header{Term: 1, AsOf: map[int]int64{0: 1000, 1: 1001, 2: 1002, 3: 1003, 4: 1004, 5: 1005, 6: 1006, 7: 1007}, NextOffset: map[int]uint64{}, Resolution: "minute+hour"}
+	for partition := range wantHeader.AsOf {
+		wantHeader.NextOffset[partition] = 2
+	}
 	if diff := cmp.Diff(wantHeader, answer.Header); diff != "" {
 		t.Errorf("header (-want +got):\n%s", diff)
 	}

@@ -30,7 +30,7 @@ type statsReader struct {
 
 func newStatsReader(r *StatsRequest) *statsReader {
 	sr := &statsReader{
-		request: r, header: Header{AsOf: map[int]int64{}}, keys: make([]KeyStats, len(r.Keys)),
+		request: r, header: Header{AsOf: map[int]int64{}, NextOffset: map[int]uint64{}}, keys: make([]KeyStats, len(r.Keys)),
 		byID: map[uint64]*KeyStats{}, byKey: make(map[StatsKey]int, len(r.Keys)), found: map[int]uint64{}, known: map[int]bool{}, placement: &placement{},
 	}
 	for i, k := range r.Keys {
@@ -90,7 +90,8 @@ func (sr *statsReader) take(columns *[8]sql.RawBytes) error {
 	p := parser{}
 	switch columns[0][0] {
 	case kindHeader:
-		sr.header.AsOf[int(p.integer(columns[1]))] = p.integer(columns[2])
+		partition := int(p.integer(columns[1]))
+		sr.header.AsOf[partition], sr.header.NextOffset[partition] = p.integer(columns[2]), uint64(p.integer(columns[6]))
 		sr.header.Term = uint64(p.integer(columns[3]))
 		sr.placement.watermarks = watermarks{hour: p.integer(columns[4]), day: p.integer(columns[5])}
 		if columns[7] != nil {

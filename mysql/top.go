@@ -36,7 +36,7 @@ type TopAnswer struct {
 const defaultMaxScanned = 180
 
 const (
-	selectOwned = ` c.partition_id, c.as_of, s.term, (SELECT COUNT(*) FROM checkpoints x WHERE NOT x.owned)
+	selectOwned = ` c.partition_id, c.as_of, c.next_offset, s.term, (SELECT COUNT(*) FROM checkpoints x WHERE NOT x.owned)
 FROM checkpoints c JOIN shard_state s ON s.id = 1 WHERE c.owned`
 
 	// Needed only while rows of partitions that moved away are still here.
@@ -52,7 +52,7 @@ func (d *DB) Top(ctx context.Context, r *TopRequest) (*TopAnswer, error) {
 	asked.MaxScanned = defaultTo(r.MaxScanned, defaultMaxScanned)
 	var answer *TopAnswer
 	err := retrying(ctx, func() error {
-		answer = &TopAnswer{Header: Header{AsOf: map[int]int64{}}}
+		answer = &TopAnswer{Header: Header{AsOf: map[int]int64{}, NextOffset: map[int]uint64{}}}
 		return d.snapshotOfTables(ctx, func(conn *sqlx.Conn) error { return d.top(ctx, conn, &asked, answer) })
 	})
 	if err != nil {
@@ -93,10 +93,11 @@ func (d *DB) readOwned(ctx context.Context, conn *sqlx.Conn, header *Header) (fo
 	for rows.Next() {
 		var partition int
 		var asOf int64
-		if err := rows.Scan(&partition, &asOf, &header.Term, &foreign); err != nil {
+		var next uint64
+		if err := rows.Scan(&partition, &asOf, &next, &header.Term, &foreign); err != nil {
 			return 0, meaning(err)
 		}
-		header.AsOf[partition] = asOf
+		header.AsOf[partition], header.NextOffset[partition] = asOf, next
 	}
 	return foreign, meaning(rows.Err())
 }

@@ -73,7 +73,7 @@ var selectStates = [...]string{
 }
 
 func selectState(computing string, marks bool) string {
-	text := "SELECT s.term"
+	text := "SELECT s.term, (SELECT c.as_of FROM checkpoints c WHERE c.partition_id = ?)"
 	for _, table := range []string{"h", "d"} {
 		text += ", " + inMinutes(table+".complete_before") + ", " + inMinutes(fmt.Sprintf(computing, table))
 	}
@@ -92,31 +92,38 @@ func olderSchema(err error) bool {
 	return ok && (e.Number == numTableMissing || e.Number == numColumnMissing)
 }
 
-// lockState reads the term and what each table, minutes first, holds of the cells, and keeps both as they are until the transaction ends: no
+// shardState is what Apply goes by.
+type shardState struct {
+	term   uint64
+	asOf   int64      // of the partition
+	tables []coverage // minutes first
+}
+
+// lockState reads the term, a partition's as-of and what each table holds of the cells, and keeps all as it is until the transaction ends: no
 // promotion, no advance of a watermark, no freeze, no new round and, if a cell lies in what is being computed, no computing comes in between.
-func (t *transaction) lockState(ctx context.Context, cells []cell) (term uint64, tables []coverage, err error) {
+func (t *transaction) lockState(ctx context.Context, partition int, cells []cell) (state shardState, err error) {
 	minute := coverage{resolution: perMinute, before: event.MaxMinute + 1, computing: event.MaxMinute + 1}
 	hour, day := coverage{resolution: perHour}, coverage{resolution: perDay}
 	for _, text := range selectStates {
-		row := t.conn.QueryRowxContext(ctx, text+" LOCK IN SHARE MODE")
-		err = row.Scan(&term, &hour.before, &hour.computing, &day.before, &day.computing,
+		row := t.conn.QueryRowxContext(ctx, text+" LOCK IN SHARE MODE", partition)
+		err = row.Scan(&state.term, &state.asOf, &hour.before, &hour.computing, &day.before, &day.computing,
 			&minute.frozen, &minute.round, &hour.frozen, &hour.round, &day.frozen, &day.round)
 		if !olderSchema(err) {
 			break
 		}
 	}
 	if err != nil {
-		return 0, nil, absent(err)
+		return state, absent(err)
 	}
-	tables = []coverage{minute, hour, day}
-	for i := range tables {
-		if c := &tables[i]; c.beingComputed(cells) {
+	state.tables = []coverage{minute, hour, day}
+	for i := range state.tables {
+		if c := &state.tables[i]; c.beingComputed(cells) {
 			if c.next, err = t.nextKey(ctx, c.resolution, "LOCK IN SHARE MODE"); err != nil {
-				return 0, nil, err
+				return state, err
 			}
 		}
 	}
-	return term, tables, nil
+	return state, nil
 }
 
 // nextKey reads how far the computing of a coarse table came.

@@ -50,6 +50,7 @@ type Limits struct {
 	Questions    int           // questions in flight: 256
 	Cold         int           // of them, those that read from cold storage: 64, and always fewer than all
 	Waits        int           // requests that wait: 1,024
+	KeptBytes    int64         // of finished answers of closed ranges that are kept: 64 MiB; below 0: none
 	ColdMaxBytes int64         // of objects that one request reads: 1 GiB
 	SeriesPoints int           // points of one series: 10,080, a week of minutes or 420 days of hours
 	BatchPoints  int           // points of all the series of one batch: 50,000
@@ -67,6 +68,7 @@ func (l Limits) withDefaults() Limits {
 	setDefault(&l.Waits, 1024)
 	setDefault(&l.Cold, 64)
 	l.Cold = min(l.Cold, max(1, l.Questions-1))
+	setDefault(&l.KeptBytes, 64<<20)
 	setDefault(&l.ColdMaxBytes, 1<<30)
 	setDefault(&l.SeriesPoints, 10_080)
 	setDefault(&l.BatchPoints, wire.MaxPointsPerStats)
@@ -101,6 +103,7 @@ type Reader struct {
 	sql       gate
 	// coldQuestions is a bound of its own: however slow cold storage is, there is room for questions that don't need it.
 	coldQuestions gate
+	kept          *kept
 	document      asset
 	console       asset
 	drain         chan struct{}
@@ -126,6 +129,7 @@ func New(cfg Config) (*Reader, error) {
 		waits:         newGate("waits", limits.Waits, m.waiting, m.refused),
 		sql:           newGate("requests with SQL", limits.SQL, m.sql, m.refused),
 		coldQuestions: newGate("cold questions", limits.Cold, m.coldQuestions, m.refused),
+		kept:          newKept(limits.KeptBytes, m),
 		document:      documentAsset(),
 		console:       consoleAsset(),
 		drain:         make(chan struct{}),

@@ -79,7 +79,7 @@ func (r *rig) begin(t *testing.T, change func(*local.ClusterConfig)) {
 	r.dir = filepath.Join(t.TempDir(), "data")
 	config := local.ClusterConfig{
 		Dir: r.dir, Program: testkit.Binary(t), Version: "test", PortBase: local.AnyPorts, EventTypes: eventTypes(),
-		BufferPoolBytes: 64 << 20, Settings: []string{"writer.flush_interval=200ms"}, DieWithParent: true, Progress: r.note,
+		BufferPoolBytes: 64 << 20, Settings: []string{"writer.flush_interval=200ms", "failover.automatic=false"}, DieWithParent: true, Progress: r.note,
 	}
 	if change != nil {
 		change(&config)

@@ -74,7 +74,7 @@ func TestThreeHosts(t *testing.T) {
 // configure puts every file where the README puts it, with secrets and tokens of this run.
 func (f *fleet) configure(t *testing.T) {
 	t.Helper()
-	for _, name := range []string{"apply", "read", "monitor", "migrate", "analyst", "replicate", "internal-token"} {
+	for _, name := range []string{"apply", "read", "monitor", "migrate", "analyst", "replicate", "failover", "rebuild", "internal-token"} {
 		f.passwords[name] = rand.Text()
 	}
 	replaced := f.makeTokens(t)
@@ -217,6 +217,9 @@ func (f *fleet) replicate(ctx context.Context, t *testing.T) {
 			if _, err := primary.Root().ExecContext(ctx, statement); err != nil {
 				t.Fatalf("accounts.sql: %s: %v", statement, err)
 			}
+		}
+		if _, err := primary.Root().ExecContext(ctx, "SET GLOBAL read_only = OFF"); err != nil {
+			t.Fatal(err)
 		}
 		statement := strings.NewReplacer("'host1'", "'127.0.0.1'", "3306", strconv.Itoa(primary.Port()), "@replicate@", f.passwords["replicate"]).Replace(changeMaster)
 		for _, statement := range []string{statement, "START SLAVE"} {

@@ -159,7 +159,10 @@ func (w *watchers) since(begin time.Time, keys []string) outage {
 			o.stale++
 		}
 		ended := s.asked.Add(s.took)
-		o.oldest, o.slowest = max(o.oldest, ended.Sub(s.asOf)), max(o.slowest, s.took)
+		if s.asOf.Unix() > 0 { // else nothing was ever counted in its partition
+			o.oldest = max(o.oldest, ended.Sub(s.asOf))
+		}
+		o.slowest = max(o.slowest, s.took)
 		o.longest, last[s.key] = max(o.longest, ended.Sub(last[s.key])), ended
 	}
 	return o

@@ -33,9 +33,13 @@ func TestYearsAreRolledUpAndArchived(t *testing.T) {
 	r := newRig(t, func(c *local.ClusterConfig) {
 		c.EventTypes = append(c.EventTypes, event.Type{Name: "reading", Unit: "W", AcceptLate: fiveYears})
 		c.Settings = append(c.Settings, "rollup.pause=0s", "archive.interval=5s", "archive.drop_delay=2m")
+		if soak {
+			c.BufferPoolBytes = 512 << 20
+		}
 	})
 	r.supervise(t)
-	load := []string{"load", "flights", "--register", "--verify"}
+	verify := []string{"--verify", "--catch-up", "20m"}
+	load := append([]string{"load", "flights", "--register"}, verify...)
 	if soak {
 		load = append(load, "--all")
 	}
@@ -43,7 +47,7 @@ func TestYearsAreRolledUpAndArchived(t *testing.T) {
 	today := time.Now().UTC().Truncate(24 * time.Hour)
 	first := today.AddDate(0, 0, -hourlyDays)
 	readings := writeReadings(t, seed, first, today)
-	r.quipu(t, "load", readings, "--verify")
+	r.quipu(t, append([]string{"load", readings}, verify...)...)
 
 	primaries := openPrimaries(t, r.Description())
 	keys := everyKey(t, primaries)

@@ -20,6 +20,7 @@ type class struct {
 }
 
 func newClass(name string, places, waitingAPlace int, m *metrics) *class {
+	m.places.WithLabelValues(name).Set(float64(places))
 	return &class{name: name, running: make(chan struct{}, places), waiting: make(chan struct{}, places*waitingAPlace), metrics: m}
 }
 

@@ -10,6 +10,7 @@ import (
 
 	"github.com/labstack/echo/v4"
 
+	"github.com/quipudb/quipu/cluster"
 	"github.com/quipudb/quipu/event"
 	"github.com/quipudb/quipu/mysql"
 	"github.com/quipudb/quipu/wire"
@@ -178,6 +179,9 @@ func (p *Proxy) references(ctx context.Context, r *wire.ReferencesRequest) (*wir
 	var mu sync.Mutex // guards out
 	var wg sync.WaitGroup
 	for _, d := range all.list {
+		if d.State == cluster.Diverged {
+			continue // nothing of it will ever be read
+		}
 		wg.Go(func() {
 			found, err := d.references(ctx, r.Objects)
 			mu.Lock()

@@ -8,6 +8,7 @@ import (
 
 	"github.com/labstack/echo/v4"
 
+	"github.com/quipudb/quipu/cluster"
 	"github.com/quipudb/quipu/wire"
 	"github.com/quipudb/quipu/wire/httpserver"
 )
@@ -23,6 +24,9 @@ func (p *Proxy) serveCheckpoints(ctx context.Context, c echo.Context) error {
 	var mu sync.Mutex // guards out
 	var wg sync.WaitGroup
 	for _, d := range all.list {
+		if d.State != cluster.Attached {
+			continue // it can't become the primary before it has what the primary has
+		}
 		wg.Go(func() {
 			told, err := d.checkpoints(ctx)
 			mu.Lock()

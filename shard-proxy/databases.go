@@ -24,6 +24,7 @@ type database struct {
 	health    atomic.Pointer[health]
 	kick      chan struct{} // asks for a probe now
 
+	used    context.Context // ends when the topology has it no longer, or in another role
 	stop    context.CancelFunc
 	stopped chan struct{} // closed when its prober has ended
 }
@@ -150,6 +151,7 @@ func (p *Proxy) adopt(ctx context.Context, s *cluster.Snapshot) error {
 			if d, err = p.open(wanted, s.Settings.ClusterID); err != nil {
 				return err
 			}
+			d.inherit(before.sameServer(wanted, s.Settings.ClusterID))
 			p.startProber(ctx, d)
 			p.log.Info("database is used", "database", d.ID, "address", d.Address, "role", d.Role)
 		}
@@ -170,6 +172,40 @@ func (p *Proxy) adopt(ctx context.Context, s *cluster.Snapshot) error {
 		}
 	}
 	return nil
+}
+
+// inherit takes over what is known of a server in another role: it is not away while it waits for its first probe.
+func (d *database) inherit(from *database) {
+	if from == nil {
+		return
+	}
+	known := *from.health.Load()
+	known.replication = mysql.Replication{}
+	d.health.Store(&known)
+}
+
+// sameServer returns the database in whatever role.
+func (d *databases) sameServer(wanted cluster.Database, clusterID string) *database {
+	if d == nil {
+		return nil
+	}
+	for _, has := range d.list {
+		if has.ID == wanted.ID && has.Address == wanted.Address && has.clusterID == clusterID {
+			return has
+		}
+	}
+	return nil
+}
+
+// whileUsed ends ctx when the database is no longer used: a write that a frozen server holds must not keep others from the next primary. What becomes of
+// it is not known.
+func (d *database) whileUsed(ctx context.Context) (context.Context, context.CancelFunc) {
+	ctx, cancel := context.WithCancel(ctx)
+	stop := context.AfterFunc(d.used, cancel)
+	return ctx, func() {
+		stop()
+		cancel()
+	}
 }
 
 // find returns the database that is the same in every respect.

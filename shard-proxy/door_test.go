@@ -44,8 +44,8 @@ func withDoor(change func(*shardproxy.Config)) func(*shardproxy.Config) {
 	}
 }
 
-// ask runs a statement and reads all of its answer.
-func (r *rig) ask(ctx context.Context, request wire.SQLRequest) (columns []wire.SQLColumn, rows []string, end *wire.SQLEnd, err error) {
+// askSQL runs a statement and reads all of its answer.
+func (r *rig) askSQL(ctx context.Context, request wire.SQLRequest) (columns []wire.SQLColumn, rows []string, end *wire.SQLEnd, err error) {
 	if request.MaxRows == 0 {
 		request.MaxRows = 1000
 	}
@@ -112,7 +112,7 @@ func TestSQLOfPeople(t *testing.T) {
 		}
 	}
 	r.servers.AwaitReplica(t)
-	columns, rows, end, err := r.ask(t.Context(), wire.SQLRequest{
+	columns, rows, end, err := r.askSQL(t.Context(), wire.SQLRequest{
 		SQL:    "SELECT counted_key, event_count, event_count / 4, start, NULL, x'00ff', 'a\\n\"b' FROM counts_per_minute WHERE event_count > ? AND event_type = ?",
 		Params: []any{1, "view"},
 	})
@@ -152,7 +152,7 @@ func TestSQLThatIsRefused(t *testing.T) {
 		"SELECT CAST(1 AS SIGNED) UNION SELECT 1,2": {wire.CodeBadRequest, "different number of columns"},
 		"SELECT no_such_function(1)":                {wire.CodeForbidden, "execute command denied"},
 	} {
-		_, _, _, err := r.ask(t.Context(), wire.SQLRequest{SQL: text})
+		_, _, _, err := r.askSQL(t.Context(), wire.SQLRequest{SQL: text})
 		if wire.CodeOf(err) != want.code || !strings.Contains(err.Error(), want.detail) {
 			t.Errorf("%s: got %v, want %s with %q", text, err, want.code, want.detail)
 		}
@@ -162,17 +162,17 @@ func TestSQLThatIsRefused(t *testing.T) {
 // INV-9: what a bound cuts off is told, and the statement ends with it.
 func TestSQLBounds(t *testing.T) {
 	r := newRig(t, shared, withDoor(nil)).bothHealthy()
-	_, rows, end, err := r.ask(t.Context(), wire.SQLRequest{SQL: rowsForHours("bound-1"), MaxRows: 10})
+	_, rows, end, err := r.askSQL(t.Context(), wire.SQLRequest{SQL: rowsForHours("bound-1"), MaxRows: 10})
 	if err != nil || len(rows) != 10 || end == nil || end.Rows != 10 || end.Truncated != wire.TruncatedRows {
 		t.Errorf("got %d rows, end %+v, %v", len(rows), end, err)
 	}
-	_, rows, end, err = r.ask(t.Context(), wire.SQLRequest{SQL: rowsForHours("bound-2"), MaxBytes: 500})
+	_, rows, end, err = r.askSQL(t.Context(), wire.SQLRequest{SQL: rowsForHours("bound-2"), MaxBytes: 500})
 	if err != nil || len(rows) < 5 || end == nil || end.Bytes > 500 || end.Truncated != wire.TruncatedBytes {
 		t.Errorf("got %d rows, end %+v, %v", len(rows), end, err)
 	}
 	awaitInServer(t, r.servers.Replica, "bound-1", false)
 	awaitInServer(t, r.servers.Replica, "bound-2", false)
-	_, rows, end, err = r.ask(t.Context(), wire.SQLRequest{SQL: "SELECT 1 UNION SELECT 2", MaxRows: 2})
+	_, rows, end, err = r.askSQL(t.Context(), wire.SQLRequest{SQL: "SELECT 1 UNION SELECT 2", MaxRows: 2})
 	if err != nil || len(rows) != 2 || end.Truncated != "" {
 		t.Errorf("just as many as allowed: got %q, end %+v, %v", rows, end, err)
 	}
@@ -181,10 +181,10 @@ func TestSQLBounds(t *testing.T) {
 // A runaway statement dies at its deadline: as a problem, or where rows were sent already, as the last record.
 func TestSQLDiesAtItsDeadline(t *testing.T) {
 	r := newRig(t, shared, withDoor(func(c *shardproxy.Config) { c.AnalystTimeout = time.Second })).bothHealthy()
-	if _, rows, _, err := r.ask(t.Context(), wire.SQLRequest{SQL: crossJoin("late-1")}); wire.CodeOf(err) != wire.CodeDeadline || rows != nil {
+	if _, rows, _, err := r.askSQL(t.Context(), wire.SQLRequest{SQL: crossJoin("late-1")}); wire.CodeOf(err) != wire.CodeDeadline || rows != nil {
 		t.Errorf("got %v, want %s", err, wire.CodeDeadline)
 	}
-	_, rows, _, err := r.ask(t.Context(), wire.SQLRequest{SQL: rowsForHours("late-2"), MaxRows: wire.MaxSQLRows, MaxBytes: wire.MaxSQLBytes})
+	_, rows, _, err := r.askSQL(t.Context(), wire.SQLRequest{SQL: rowsForHours("late-2"), MaxRows: wire.MaxSQLRows, MaxBytes: wire.MaxSQLBytes})
 	if wire.CodeOf(err) != wire.CodeDeadline || len(rows) == 0 {
 		t.Errorf("got %v after %d rows, want %s after some", err, len(rows), wire.CodeDeadline)
 	}
@@ -199,7 +199,7 @@ func TestSQLIsCancelled(t *testing.T) {
 		ctx, cancel := context.WithCancel(t.Context())
 		ended := make(chan error, 1)
 		go func() {
-			_, _, _, err := r.ask(ctx, wire.SQLRequest{SQL: text, MaxRows: wire.MaxSQLRows, MaxBytes: wire.MaxSQLBytes})
+			_, _, _, err := r.askSQL(ctx, wire.SQLRequest{SQL: text, MaxRows: wire.MaxSQLRows, MaxBytes: wire.MaxSQLBytes})
 			ended <- err
 		}()
 		awaitInServer(t, r.servers.Replica, marker, true)
@@ -219,7 +219,7 @@ func TestPeopleDoNotStarveTheAPI(t *testing.T) {
 	refused := make(chan error, 8)
 	for i := range 8 {
 		group.Go(func() {
-			if _, _, _, err := r.ask(ctx, wire.SQLRequest{SQL: crossJoin(fmt.Sprint("crowd-", i))}); ctx.Err() == nil {
+			if _, _, _, err := r.askSQL(ctx, wire.SQLRequest{SQL: crossJoin(fmt.Sprint("crowd-", i))}); ctx.Err() == nil {
 				refused <- err
 			}
 		})
@@ -264,7 +264,7 @@ func TestSQLIsListedAndKilled(t *testing.T) {
 	r := newRig(t, shared, withDoor(nil)).bothHealthy()
 	ended := make(chan error, 1)
 	go func() {
-		_, _, _, err := r.ask(wire.WithCaller(t.Context(), "ann"), wire.SQLRequest{SQL: crossJoin("killed-1")})
+		_, _, _, err := r.askSQL(wire.WithCaller(t.Context(), "ann"), wire.SQLRequest{SQL: crossJoin("killed-1")})
 		ended <- err
 	}()
 	awaitInServer(t, r.servers.Replica, "killed-1", true)
@@ -294,14 +294,14 @@ func TestPeopleStayOffThePrimary(t *testing.T) {
 	away.Topology.Shards[0].Databases[1].Address = "127.0.0.1:1"
 	r.publish(away)
 	r.failsWith(wire.CodeUnavailable, func() error {
-		_, _, _, err := r.ask(t.Context(), wire.SQLRequest{SQL: "SELECT 1"})
+		_, _, _, err := r.askSQL(t.Context(), wire.SQLRequest{SQL: "SELECT 1"})
 		return err
 	})
 	alone := topology(r.servers.Primary, r.servers.Replica)
 	alone.Topology.Shards[0].Databases = alone.Topology.Shards[0].Databases[:1]
 	r.publish(alone)
 	testkit.Eventually(t, patience, func() error {
-		_, _, end, err := r.ask(t.Context(), wire.SQLRequest{SQL: "SELECT 1"})
+		_, _, end, err := r.askSQL(t.Context(), wire.SQLRequest{SQL: "SELECT 1"})
 		if err == nil && end.Sources[0].Role != string(cluster.Primary) {
 			err = errors.New("not from the primary")
 		}
@@ -314,7 +314,7 @@ func TestPeopleStayOffThePrimary(t *testing.T) {
 // Without an account for people the door is shut.
 func TestNoDoorWithoutAnAccount(t *testing.T) {
 	r := newRig(t, shared).bothHealthy()
-	_, _, _, err := r.ask(t.Context(), wire.SQLRequest{SQL: "SELECT 1"})
+	_, _, _, err := r.askSQL(t.Context(), wire.SQLRequest{SQL: "SELECT 1"})
 	if wire.CodeOf(err) != wire.CodeUnavailable || !strings.Contains(err.Error(), "accounts.analyst") {
 		t.Errorf("got %v", err)
 	}

@@ -24,8 +24,9 @@ var errNotProbed = fmt.Errorf("it was not probed yet: %w", mysql.ErrUnavailable)
 // health is what is known of a database. It is immutable.
 type health struct {
 	healthy  bool
-	admitted bool  // a probe found it to be this shard's, with a known schema, and none found otherwise since
-	reason   error // why it is not healthy
+	admitted bool      // a probe found it to be this shard's, with a known schema, and none found otherwise since
+	reason   error     // why it is not healthy
+	since    time.Time // when it became what healthy says
 
 	last        *mysql.Health // of the last good probe
 	replication mysql.Replication
@@ -36,6 +37,7 @@ type health struct {
 // startProber begins to watch a database. Its close ends that.
 func (p *Proxy) startProber(ctx context.Context, d *database) {
 	ctx, d.stop = context.WithCancel(ctx)
+	d.used = ctx
 	go func() {
 		defer close(d.stopped)
 		p.watch(ctx, d)
@@ -75,6 +77,9 @@ func (p *Proxy) probe(ctx context.Context, d *database) {
 	}
 	before := d.health.Load()
 	after := before.next(found, replication, err)
+	if after.since = before.since; after.healthy != before.healthy || after.since.IsZero() {
+		after.since = time.Now()
+	}
 	d.health.Store(after)
 	if after.isNews(before) {
 		level := slog.LevelWarn

@@ -17,13 +17,17 @@ type metrics struct {
 	seconds    *prometheus.HistogramVec
 	running    *prometheus.GaugeVec
 	waiting    *prometheus.GaugeVec
+	places     *prometheus.GaugeVec
 	refused    *prometheus.CounterVec
+	throttle   *prometheus.GaugeVec
+	throttled  *prometheus.CounterVec
 	rows       prometheus.Counter
 	rollupRows *prometheus.CounterVec
 	sqlRows    prometheus.Counter
 	sqlBytes   prometheus.Counter
 	sqlCut     *prometheus.CounterVec
 	archive    archiveMetrics
+	cache      *cacheMetrics
 	cachedKeys prometheus.Gauge
 	reads      *prometheus.CounterVec
 	fallbacks  *prometheus.CounterVec
@@ -50,10 +54,14 @@ func newMetrics(r prometheus.Registerer) *metrics {
 		seconds: f.NewHistogramVec(prometheus.HistogramOpts{
 			Name: "quipu_shard_proxy_call_seconds", Help: "Duration of calls.", Buckets: prometheus.ExponentialBuckets(0.0005, 2, 16),
 		}, []string{"call"}),
-		running: gauge("running_count", "Calls that have a place in their class.", "class"),
-		waiting: gauge("waiting_count", "Calls that wait for a place.", "class"),
-		refused: counter("refused_total", "Calls refused because their class was full.", "class"),
-		rows:    f.NewCounter(prometheus.CounterOpts{Name: "quipu_shard_proxy_applied_rows_total", Help: "Rows of committed flushes."}),
+		running:   gauge("running_count", "Calls that have a place in their class.", "class"),
+		waiting:   gauge("waiting_count", "Calls that wait for a place.", "class"),
+		places:    gauge("places_count", "Calls of a class that run at a time at most.", "class"),
+		throttle:  gauge("flushes_allowed_count", "Flushes let in at a time, on average, as the cost of rows and the lag of replicas allow.", "cause"),
+		throttled: counter("throttled_total", "Flushes sent away because the shard suffers, by what it suffers from.", "cause"),
+		refused:   counter("refused_total", "Calls refused because their class was full.", "class"),
+		cache:     newCacheMetrics(r),
+		rows:      f.NewCounter(prometheus.CounterOpts{Name: "quipu_shard_proxy_applied_rows_total", Help: "Rows of committed flushes."}),
 		archive: archiveMetrics{
 			exported:      counter("archive_exported_rows_total", "Rows read for the archive.", "resolution"),
 			commits:       counter("archive_commits_total", "Commits of objects to the archive by problem code; ok if there was none.", "kind", "code"),

@@ -5,7 +5,8 @@
 //	Apply, Claim, import,
 //	steps of the roll-up,
 //	changes of the archive ► admission ──► primary (one at a time by role in the topology)
-//	Stats, Top, lookup ────► admission ──► replica within the lag bound → primary → replica beyond it, labelled stale
+//	Stats, Top ────────────► kept answers, what is missing once ─┐
+//	lookup ────────────────► admission ──► replica within the lag bound → primary → replica beyond it, labelled stale
 //	rows for the archive ──► admission ──► replica, if it has them frozen → primary
 //	SQL of people ─────────► admission ──► replica, under the analysts' account
 //	Checkpoints, references ─────────────► every database
@@ -18,6 +19,9 @@
 //     build knows.
 //   - Every answer names the database that gave it and its as-of; it says stale when it comes from a replica beyond the lag bound,
 //     or when a promotion set as-of back (INV-8).
+//   - Writers are slowed down while the primary suffers or replicas fall behind (throttle).
+//   - Answers of closed ranges are kept until a late event touches them, whichever proxy applied it; those of open ones for about a second. A kept answer is
+//     the answer at the as-of that it says (docs/caching.md). With no database left, what is kept is answered, labelled stale.
 //   - Calls wait in bounded queues by class and are refused with 429 beyond; every statement has a deadline (INV-9).
 //   - Topology is followed as last known; no call waits for it (INV-10).
 //
@@ -71,6 +75,10 @@ type Config struct {
 	AnalystConnections int // to each database, for people; 2
 	CachedKeys         int // key ids kept in memory; 1,000,000
 
+	ThrottleLag      time.Duration // of a replica, beyond which writers are slowed down; 0: never
+	ThrottleSlowdown int           // times the usual cost of a row, beyond which writers are slowed down; 0: never
+	Cache            CacheConfig   // of answers
+
 	ProbeInterval     time.Duration // 500 ms
 	ProbeTimeout      time.Duration // 2 s
 	PartitionInterval time.Duration // between two looks at the time partitions; 1 minute
@@ -95,6 +103,7 @@ func (c Config) withDefaults() Config {
 			*field = value
 		}
 	}
+	c.Cache = c.Cache.withDefaults()
 	if c.EventTypes == nil {
 		c.EventTypes = func() map[string]event.Type { return nil }
 	}
@@ -117,10 +126,14 @@ type Proxy struct {
 	tide      tide
 	guard     *guard.Guard
 	parser    *analyst.Parser
+	throttle  *throttle
+
+	cache   *resultCache
+	feed    *feed
+	flights *flights
 
 	flushes, small, points, scans, rollups *class
-	archives, exports                      *class
-	analysts                               *class
+	archives, exports, asks, analysts      *class
 }
 
 // Room for calls that wait for a place in their class, a place.
@@ -142,8 +155,8 @@ func New(cfg Config) (*Proxy, error) {
 		return nil, fmt.Errorf("make shard proxy: shard, snapshot and its changes must be given")
 	}
 	m := newMetrics(cfg.Registerer)
-	return &Proxy{
-		guard: newGuard(cfg), parser: analyst.NewParser(),
+	p := &Proxy{
+		guard: newGuard(cfg), parser: analyst.NewParser(), throttle: newThrottle(cfg, m),
 		cfg: cfg, log: cfg.Logger.With("shard", cfg.ShardID), metrics: m,
 		flushes: newClass("flush", cfg.ApplyConnections, waitingAPlace, m),
 		small:   newClass("small", smallCalls, waitingAPlace, m),
@@ -154,7 +167,13 @@ func New(cfg Config) (*Proxy, error) {
 		archives: newClass("archive", archiveCalls, waitingAPlace, m),
 		analysts: newClass("analyst", cfg.AnalystConnections, analystsWaiting, m),
 		exports:  newClass("export", exportCalls, waitingAPlace, m),
-	}, nil
+
+		asks:    newClass("ask", cfg.Cache.Waiters+cfg.ReadConnections*(1+waitingAPlace)+scanCalls*(1+waitingAPlace), 1, m),
+		cache:   newResultCache(cfg.Cache.Bytes, m.cache),
+		flights: newFlights(cfg.Cache.Waiters, m.cache),
+	}
+	p.feed = newFeed(p, cfg.Cache.Changes)
+	return p, nil
 }
 
 // newGuard makes what watches the statements of all pools.
@@ -169,9 +188,11 @@ func newGuard(cfg Config) *guard.Guard {
 	})
 }
 
-// Run follows the topology, probes the databases and makes time partitions until ctx ends.
+// Run follows the topology and late changes, probes the databases and makes time partitions until ctx ends. It waits for the queries under way.
 func (p *Proxy) Run(ctx context.Context) error {
+	defer p.flights.close()
 	group, ctx := errgroup.WithContext(ctx)
+	group.Go(func() error { return p.feed.run(ctx) })
 	group.Go(func() error { return p.followTopology(ctx) })
 	group.Go(func() error { return p.prepareAhead(ctx) })
 	group.Go(func() error { return p.guard.Run(ctx) })

@@ -155,26 +155,23 @@ func checkTop(r *wire.TopRequest) error {
 }
 
 // top ranks the keys of the partitions that the shard owns.
-func (p *Proxy) top(ctx context.Context, r *wire.TopRequest) (*wire.TopAnswer, error) {
-	if err := checkTop(r); err != nil {
-		return nil, err
-	}
+func (p *Proxy) top(ctx context.Context, r *wire.TopRequest) (out *wire.TopAnswer, from candidate, header *mysql.Header, err error) {
 	s, err := p.snapshot()
 	if err != nil {
-		return nil, err
+		return nil, from, nil, err
 	}
 	var got *mysql.TopAnswer
-	from, err := p.reading(ctx, func(ctx context.Context, db *mysql.DB) (err error) {
+	from, err = p.reading(ctx, func(ctx context.Context, db *mysql.DB) (err error) {
 		ctx, done := p.within(ctx, guard.Top)
 		defer done()
 		got, err = db.Top(ctx, &mysql.TopRequest{Type: r.Type, From: r.From, To: r.To, N: r.N, MaxScanned: wire.MaxTopScanned})
 		return err
 	})
 	if err != nil {
-		return nil, err
+		return nil, from, nil, err
 	}
 	wanted := s.Topology.PartitionsOf(p.cfg.ShardID)
-	out := &wire.TopAnswer{Exact: got.Exact, Others: got.Others, Entries: make([]wire.TopEntry, len(got.Entries))}
+	out = &wire.TopAnswer{Exact: got.Exact, Others: got.Others, Entries: make([]wire.TopEntry, len(got.Entries))}
 	out.Provenance = p.provenance(from, &got.Header, len(wanted), p.missing(wanted, got.AsOf))
 	out.Coverage.Answered = min(out.Coverage.Answered, out.Coverage.Partitions)
 	for i := range got.Entries {
@@ -182,7 +179,7 @@ func (p *Proxy) top(ctx context.Context, r *wire.TopRequest) (*wire.TopAnswer, e
 		point.Start = r.From
 		out.Entries[i] = wire.TopEntry{Key: got.Entries[i].Key, Point: point}
 	}
-	return out, nil
+	return out, from, &got.Header, nil
 }
 
 // missing names the partitions that the topology gives to the shard and the database does not own.

@@ -51,6 +51,7 @@ type rig struct {
 	client   *wire.Client
 	url      string
 	proxy    *shardproxy.Proxy
+	cfg      shardproxy.Config
 
 	snapshot atomic.Pointer[cluster.Snapshot]
 	mu       sync.Mutex
@@ -69,10 +70,20 @@ func newRig(t *testing.T, servers *testkit.ShardServers, change ...func(*shardpr
 		EventTypes: func() map[string]event.Type { return map[string]event.Type{"view": {Name: "view", Unit: "ms"}} },
 		Apply:      account(servers, local.AccountApply), Read: account(servers, local.AccountRead), Monitor: account(servers, local.AccountMonitor),
 		MaxLag: 2 * time.Second, ProbeInterval: 50 * time.Millisecond, Registerer: r.registry,
+		Cache: shardproxy.CacheConfig{Bytes: -1}, // these tests look at what databases answer
 	}
 	for _, c := range change {
 		c(&cfg)
 	}
+	r.serve(cfg)
+	return r
+}
+
+// serve runs a proxy behind HTTP until the test ends.
+func (r *rig) serve(cfg shardproxy.Config) {
+	t := r.t
+	t.Helper()
+	r.cfg = cfg
 	var err error
 	if r.proxy, err = shardproxy.New(cfg); err != nil {
 		t.Fatal(err)
@@ -96,7 +107,6 @@ func newRig(t *testing.T, servers *testkit.ShardServers, change ...func(*shardpr
 		}
 	})
 	testkit.Eventually(t, patience, func() error { return r.proxy.Ready(t.Context()) })
-	return r
 }
 
 // bothHealthy waits until reads come from the replica.

@@ -14,8 +14,10 @@ import (
 
 // Bounds of bodies.
 const (
-	maxJSONBytes = 16 << 20
-	smallApply   = 4 << 10 // an Apply of this size takes the server hardly any time: it need not wait behind large ones
+	maxJSONBytes  = 16 << 20
+	maxStatsBytes = 2 << 20 // wire.MaxKeysPerStats keys, with validators
+	maxTopBytes   = 4 << 10
+	smallApply    = 4 << 10 // an Apply of this size takes the server hardly any time: it need not wait behind large ones
 )
 
 // Register adds the internal calls to a router. They need the scope internal.
@@ -23,14 +25,15 @@ func (p *Proxy) Register(e *echo.Echo, v *auth.Verifier) {
 	g := e.Group("", v.Require(auth.Internal))
 	g.POST(wire.PathApply, p.served("apply", p.cfg.ApplyTimeout, p.serveApply))
 	g.POST(wire.PathClaim, p.served("claim", p.cfg.ApplyTimeout, p.json(p.small, answering(p.claim))))
-	g.POST(wire.PathStats, p.served("stats", max(p.cfg.PointTimeout, p.cfg.SeriesTimeout), p.json(p.points, answering(p.stats))))
-	g.POST(wire.PathTop, p.served("top", p.cfg.ScanTimeout, p.json(p.scans, answering(p.top))))
+	g.POST(wire.PathStats, p.served("stats", p.statsTimeout(), p.serveStats))
+	g.POST(wire.PathTop, p.served("top", p.cfg.ScanTimeout, p.serveTop))
 	g.POST(httpserver.Path(wire.PathKeyInfo), p.served("lookup_key", p.cfg.PointTimeout, p.json(p.points, answering(p.lookupKey))))
 	g.POST(httpserver.Path(wire.PathKeysImport), p.served("import_keys", p.cfg.ApplyTimeout, p.json(p.small, answering(p.importKeys))))
 	g.POST(httpserver.Path(wire.PathRollupClaim), p.served("claim_rollup", p.cfg.ApplyTimeout, p.json(p.small, answering(p.claimRollup))))
 	g.POST(httpserver.Path(wire.PathRollupStep), p.served("step_rollup", p.cfg.ApplyTimeout, p.json(p.rollups, answering(p.stepRollup))))
 	g.GET(wire.PathRollup, p.served("rollup", p.cfg.PointTimeout, p.serveRollup))
 	p.registerArchive(g)
+	g.GET(wire.PathDatabases, p.served("databases", p.cfg.PointTimeout, p.serveDatabases))
 	p.registerQueries(g)
 	g.POST(wire.PathSQL, p.served("sql", p.cfg.AnalystTimeout, p.serveSQL))
 	g.GET(wire.PathCheckpoints, p.served("checkpoints", p.cfg.PointTimeout, p.serveCheckpoints))

@@ -3,12 +3,15 @@ package shardproxy_test
 import (
 	"fmt"
 	"net/http"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+
+	shardproxy "github.com/quipudb/quipu/shard-proxy"
 
 	"github.com/quipudb/quipu/testkit"
 	"github.com/quipudb/quipu/wire"
@@ -231,4 +234,52 @@ func TestCallersDeadlineIsKept(t *testing.T) {
 		t.Fatal(err)
 	}
 	r.mustApply(request(epoch, 1, 2, counted("a", 1)))
+}
+
+// While a replica falls behind by its checkpoints, though its server applies what it gets, flushes are sent away to come back later;
+// heartbeats are not.
+func TestWritersAreSlowedDownWhileAReplicaFallsBehind(t *testing.T) {
+	r := newRig(t, shared, func(c *shardproxy.Config) { c.ThrottleLag = 200 * time.Millisecond }).bothHealthy()
+	stop := r.beats()
+	defer stop()
+	lock, err := shared.Replica.Root().Conn(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer lock.Close()
+	if _, err := lock.ExecContext(t.Context(), "FLUSH TABLES WITH READ LOCK"); err != nil {
+		t.Fatal(err)
+	}
+	defer func() {
+		if _, err := lock.ExecContext(t.Context(), "UNLOCK TABLES"); err != nil {
+			t.Error(err)
+		}
+	}()
+	large := request(0, 7, 8, manyRows(200)...)               // refused for its epoch, at the earliest
+	problem := r.failsWith(wire.CodeThrottled, func() error { // of several at a time, once lag has grown for some looks
+		errs := make([]error, 6)
+		var all sync.WaitGroup
+		for i := range errs {
+			all.Go(func() { errs[i] = r.apply(large) })
+		}
+		all.Wait()
+		for _, err := range errs {
+			if wire.CodeOf(err) == wire.CodeThrottled {
+				return err
+			}
+		}
+		return errs[0]
+	})
+	if problem.RetryAfter < time.Second {
+		t.Errorf("sent away for %s, want a second at least", problem.RetryAfter)
+	}
+	r.failsWith(wire.CodeFenced, func() error { return r.apply(request(0, 7, 8)) })
+}
+
+func manyRows(n int) []wire.Row {
+	rows := make([]wire.Row, n)
+	for i := range rows {
+		rows[i] = counted(keyOf(1, 0)+strings.Repeat("x", 40)+strconv.Itoa(i), 1)
+	}
+	return rows
 }

@@ -97,6 +97,11 @@ type StatsRequest struct {
 	Step Step     `json:"step,omitempty"` // From and To are multiples of it
 	// Explain asks for StatsAnswer.Plan.
 	Explain bool `json:"explain,omitempty"`
+	// MinAsOf asks for an answer from the databases unless a cached one has this as-of at least. The answer may be older all the same.
+	MinAsOf int64 `json:"min_as_of_ms,omitempty"`
+	// Validators are those of answers that the caller has kept of Keys, over the same range and step, "" for none; or it is empty. A key whose answer is
+	// still the same then comes without points, as KeyStats.Unchanged.
+	Validators []string `json:"validators,omitempty"`
 }
 
 // Point is the aggregate of the events from Start on for one step, or over the whole range.
@@ -115,6 +120,11 @@ type KeyStats struct {
 	Key    string  `json:"key"`
 	Known  bool    `json:"known"` // false if the shard never saw this key
 	Points []Point `json:"points"`
+	// Validator tells this answer from later ones. It is opaque, and empty if the answer must not be kept: the range isn't closed yet.
+	Validator string `json:"validator,omitempty"`
+	// Unchanged says that the answer is the one of the validator that the request had, what is in cold storage included: there are neither points nor cold
+	// parts of the key.
+	Unchanged bool `json:"unchanged,omitempty"`
 }
 
 // StatsAnswer holds the keys in the order of the request. Keys whose partition could not be asked are in Coverage.Missing.
@@ -184,8 +194,11 @@ type Source struct {
 	Bytes   int64 `json:"bytes,omitempty"`
 }
 
-// RoleCold is the role of a Source that is cold storage.
-const RoleCold = "cold"
+// Roles of a Source that is no database.
+const (
+	RoleCold  = "cold"  // cold storage
+	RoleCache = "cache" // an answer that was kept: Database says which one had given it
+)
 
 // TopRequest asks for the n keys of a type with the largest count over [From, To) minutes.
 type TopRequest struct {
@@ -193,6 +206,8 @@ type TopRequest struct {
 	From int64  `json:"from_minute"`
 	To   int64  `json:"to_minute"`
 	N    int    `json:"n"`
+	// MinAsOf is that of StatsRequest.
+	MinAsOf int64 `json:"min_as_of_ms,omitempty"`
 }
 
 // TopEntry is one key of a ranking.

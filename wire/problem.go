@@ -32,6 +32,7 @@ const (
 	CodeTermChanged   Code = "term_changed"           // 503: the shard's primary changed meanwhile; retry
 	CodeUnapplicable  Code = "unapplicable"           // 422: these rows can never be applied (a sum out of range …)
 	CodeOverloaded    Code = "overloaded"             // 429: a bound was reached; retry after RetryAfter
+	CodeThrottled     Code = "throttled"              // 429: the shard suffers; retry after RetryAfter, not elsewhere: its proxies guard the same databases
 	CodeLogFull       Code = "log_full"               // 503
 	CodeWindowFull    Code = "window_full"            // 429: the de-duplication window is at its bound
 	CodeUnavailable   Code = "unavailable"            // 503: a part is away; retry
@@ -87,7 +88,7 @@ func statusOf(code Code) int {
 		return http.StatusRequestEntityTooLarge
 	case CodeUnprocessable, CodeUnapplicable:
 		return http.StatusUnprocessableEntity
-	case CodeOverloaded, CodeWindowFull:
+	case CodeOverloaded, CodeThrottled, CodeWindowFull:
 		return http.StatusTooManyRequests
 	case CodeTermChanged, CodeLogFull, CodeUnavailable, CodeColdUnavailable, CodeSchema:
 		return http.StatusServiceUnavailable

@@ -100,6 +100,10 @@ func (f *flusher) attempt(ctx context.Context, s *slot, r *wire.ApplyRequest) (t
 	defer cancel()
 	began := time.Now()
 	_, err := f.proxy.Apply(ctx, r)
+	if code := wire.CodeOf(err); code == wire.CodeThrottled || code == wire.CodeOverloaded {
+		f.metrics.throttled.Inc()
+		f.slots.rest(f.shard(), retryAfter(err)) // for all partitions of the shard, however much they have
+	}
 	return time.Since(began), err
 }
 

@@ -18,6 +18,7 @@ type metrics struct {
 	flushes      *prometheus.CounterVec
 	flushRows    *prometheus.CounterVec
 	retries      *prometheus.CounterVec
+	throttled    *prometheus.CounterVec
 	rewinds      *prometheus.CounterVec
 	claims       *prometheus.CounterVec
 	readErrors   *prometheus.CounterVec
@@ -46,6 +47,7 @@ func newMetrics(r prometheus.Registerer, windows *budget) *metrics {
 		flushes:      counter("flushes_total", "Flushes committed, by kind: rows, heartbeat.", "kind"),
 		flushRows:    counter("flush_rows_total", "Rows committed."),
 		retries:      counter("flush_retries_total", "Attempts to flush that failed and were repeated."),
+		throttled:    counter("flushes_throttled_total", "Attempts to flush that the shard sent away: it gets a rest then."),
 		rewinds:      counter("rewinds_total", "Times that memory was discarded because the stored checkpoint was elsewhere."),
 		claims:       counter("claims_total", "Epochs claimed."),
 		readErrors:   counter("read_errors_total", "Reads of the log that failed."),
@@ -63,7 +65,7 @@ func newMetrics(r prometheus.Registerer, windows *budget) *metrics {
 		}),
 		gauges: newGauges(windows),
 	}
-	r.MustRegister(m.events, m.batches, m.duplicates, m.deadLetters, m.flushes, m.flushRows, m.retries, m.rewinds, m.claims,
+	r.MustRegister(m.events, m.batches, m.duplicates, m.deadLetters, m.flushes, m.flushRows, m.retries, m.throttled, m.rewinds, m.claims,
 		m.readErrors, m.readDelay, m.flushWait, m.slotSeconds, m.flushSeconds, m.countDelay, m.rebuild, m.leaseErrors, m.gauges)
 	return m
 }
@@ -71,7 +73,7 @@ func newMetrics(r prometheus.Registerer, windows *budget) *metrics {
 // partitionMetrics are the figures of one partition.
 type partitionMetrics struct {
 	events, batches, duplicates, flushRows, retries, rewinds, claims, readErrors prometheus.Counter
-	rowFlushes, heartbeats                                                       prometheus.Counter
+	rowFlushes, heartbeats, throttled                                            prometheus.Counter
 	readDelay, flushWait, slotSeconds, flushSeconds, countDelay, rebuild         prometheus.Observer
 
 	deadLetters func(reason string) prometheus.Counter
@@ -82,7 +84,7 @@ func (m *metrics) partition(p int) *partitionMetrics {
 	label := strconv.Itoa(p)
 	return &partitionMetrics{
 		events: m.events.WithLabelValues(label), batches: m.batches.WithLabelValues(label), duplicates: m.duplicates.WithLabelValues(label),
-		flushRows: m.flushRows.WithLabelValues(label), retries: m.retries.WithLabelValues(label), rewinds: m.rewinds.WithLabelValues(label),
+		flushRows: m.flushRows.WithLabelValues(label), retries: m.retries.WithLabelValues(label), throttled: m.throttled.WithLabelValues(label), rewinds: m.rewinds.WithLabelValues(label),
 		claims: m.claims.WithLabelValues(label), readErrors: m.readErrors.WithLabelValues(label),
 		rowFlushes: m.flushes.WithLabelValues(label, "rows"), heartbeats: m.flushes.WithLabelValues(label, "heartbeat"),
 		readDelay: m.readDelay, flushWait: m.flushWait, slotSeconds: m.slotSeconds, flushSeconds: m.flushSeconds, countDelay: m.countDelay, rebuild: m.rebuild,

@@ -7,8 +7,8 @@ import (
 	"time"
 )
 
-// shardSlots bounds how many flushes of a shard are under way: who wants one takes a slot, in the order of asking. It is safe for
-// concurrent use.
+// shardSlots bounds how many flushes of a shard are under way: who wants one takes a slot, in the order of asking. While the shard asked for a
+// rest nobody gets one, however much there is to flush. It is safe for concurrent use.
 type shardSlots struct {
 	size int
 
@@ -19,7 +19,8 @@ type shardSlots struct {
 // shardQueue is one shard's; there are as many as the topology names.
 type shardQueue struct {
 	taken   int
-	waiting []*slot // at most one a partition
+	waiting []*slot   // at most one a partition
+	rests   time.Time // until then
 }
 
 // slot is a place among the flushes of a shard, had or waited for. Whoever asked for one gives it back once.
@@ -38,13 +39,9 @@ func newShardSlots(size int) *shardSlots {
 func (s *shardSlots) ask(shard string) *slot {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	q, ok := s.shards[shard]
-	if !ok {
-		q = &shardQueue{}
-		s.shards[shard] = q
-	}
+	q := s.queueLocked(shard)
 	t := &slot{all: s, queue: q, asked: time.Now(), had: make(chan struct{})}
-	if q.taken < s.size {
+	if q.taken < s.size && !q.resting() {
 		q.taken++
 		close(t.had)
 	} else {
@@ -52,6 +49,43 @@ func (s *shardSlots) ask(shard string) *slot {
 	}
 	return t
 }
+
+func (s *shardSlots) queueLocked(shard string) *shardQueue {
+	q, ok := s.shards[shard]
+	if !ok {
+		q = &shardQueue{}
+		s.shards[shard] = q
+	}
+	return q
+}
+
+// longestRest bounds what a shard may ask for.
+const longestRest = 5 * time.Second
+
+// rest gives a shard that asked for it some time without new flushes.
+func (s *shardSlots) rest(shard string, d time.Duration) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	q := s.queueLocked(shard)
+	if until := time.Now().Add(min(d, longestRest)); until.After(q.rests) {
+		q.rests = until
+		time.AfterFunc(time.Until(until), func() { s.handOut(q) })
+	}
+}
+
+// handOut gives free slots to those who wait, once a rest is over.
+func (s *shardSlots) handOut(q *shardQueue) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for !q.resting() && q.taken < s.size && len(q.waiting) > 0 {
+		next := q.waiting[0]
+		q.waiting = slices.Delete(q.waiting, 0, 1)
+		q.taken++
+		close(next.had)
+	}
+}
+
+func (q *shardQueue) resting() bool { return time.Now().Before(q.rests) }
 
 // isHad tells whether the slot is had.
 func (t *slot) isHad() bool {
@@ -82,7 +116,7 @@ func (t *slot) giveBack() {
 	switch {
 	case !t.isHad():
 		q.waiting = slices.DeleteFunc(q.waiting, func(other *slot) bool { return other == t })
-	case len(q.waiting) > 0:
+	case len(q.waiting) > 0 && !q.resting():
 		next := q.waiting[0]
 		q.waiting = slices.Delete(q.waiting, 0, 1)
 		close(next.had)

@@ -6,6 +6,8 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
+	"testing/synctest"
+	"time"
 )
 
 func TestSlotsAreHadInTheOrderOfAsking(t *testing.T) {
@@ -71,4 +73,40 @@ func TestSlotsBoundWhatIsUnderWay(t *testing.T) {
 	if got := most.Load(); got > size {
 		t.Errorf("got %d at once, want at most %d", got, size)
 	}
+}
+
+// A shard that asked for a rest gets it from all partitions, and afterwards those who wait longest come first.
+func TestRestHoldsSlotsBack(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newShardSlots(1)
+		first := s.ask("s1")
+		s.rest("s1", 3*time.Second)
+		first.giveBack()
+		a, b, other := s.ask("s1"), s.ask("s1"), s.ask("s2")
+		if a.isHad() || b.isHad() || !other.isHad() {
+			t.Fatal("slots of the resting shard alone must be held back")
+		}
+		s.rest("s1", time.Second) // a shorter one changes nothing
+		time.Sleep(2900 * time.Millisecond)
+		if a.isHad() {
+			t.Fatal("the rest ended early")
+		}
+		time.Sleep(200 * time.Millisecond)
+		synctest.Wait()
+		if !a.isHad() || b.isHad() {
+			t.Fatal("after the rest, who waits longest comes first")
+		}
+		a.giveBack()
+		if !b.isHad() {
+			t.Fatal("a slot that was given back is lost")
+		}
+		s.rest("s1", time.Hour)
+		b.giveBack()
+		c := s.ask("s1")
+		time.Sleep(longestRest + time.Millisecond)
+		synctest.Wait()
+		if !c.isHad() {
+			t.Fatal("a rest has no bound")
+		}
+	})
 }

@@ -35,6 +35,7 @@ func (p paths) lease(partition int) string       { return p.at("leases", strconv
 func (p paths) holder(partition int) string      { return p.at("leases", strconv.Itoa(partition), "holder") }
 func (p paths) lock(name string) string          { return p.at("locks", name) }
 func (p paths) mark(name string) string          { return p.at("marks", name) }
+func (p paths) failover(shard string) string     { return p.at("failovers", shard) }
 func (p paths) log() string                      { return p.at("log") }
 
 func (p paths) member(role cluster.Role, id string) string {
@@ -43,7 +44,7 @@ func (p paths) member(role cluster.Role, id string) string {
 
 // folders lists the nodes that only hold others, parents first.
 func (p paths) folders() []string {
-	out := []string{p.eventTypes(), p.leases(), p.at("locks"), p.at("marks"), p.at("members")}
+	out := []string{p.eventTypes(), p.at("failovers"), p.leases(), p.at("locks"), p.at("marks"), p.at("members")}
 	for _, role := range cluster.Roles() {
 		out = append(out, p.members(role))
 	}

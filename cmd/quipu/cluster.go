@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"io"
 	"reflect"
+	"slices"
 	"strconv"
 	"strings"
 	"text/tabwriter"
@@ -99,16 +100,24 @@ func initCluster(ctx context.Context, out io.Writer, cfg *config.Effective, zk *
 	if err != nil {
 		return err
 	}
-	for _, shard := range found.Shards { // what is learnt while the cluster runs is no difference
-		for i := range shard.Databases {
-			shard.Databases[i].Unpromotable = false
-		}
-	}
-	if !reflect.DeepEqual(found, topology) {
+	if !reflect.DeepEqual(asMade(found), asMade(topology)) {
 		return fmt.Errorf("the cluster %s exists with another topology: quipu cluster show prints it", settings.ClusterID)
 	}
 	_, err = fmt.Fprintf(out, "the cluster %s is there already\n", settings.ClusterID)
 	return err
+}
+
+// asMade returns a topology without what changes while the cluster runs: which database of a shard is its primary, and how the others do.
+func asMade(t cluster.Topology) cluster.Topology {
+	shards := make([]cluster.Shard, len(t.Shards))
+	for i, shard := range t.Shards {
+		shards[i] = cluster.Shard{ID: shard.ID, Databases: slices.Clone(shard.Databases)}
+		for d := range shards[i].Databases {
+			database := &shards[i].Databases[d]
+			database.Role, database.State, database.Unpromotable = cluster.Replica, cluster.Attached, false
+		}
+	}
+	return cluster.Topology{Shards: shards, Partitions: t.Partitions}
 }
 
 // newSettingsOf makes the settings of a new cluster. The window that decides on duplicates starts with a secret of its own, so
@@ -178,6 +187,9 @@ func printSnapshot(out io.Writer, s *cluster.Snapshot) error {
 			role := string(d.Role)
 			if d.Unpromotable {
 				role += " (unpromotable)"
+			}
+			if d.State != cluster.Attached {
+				role += " (" + string(d.State) + ")"
 			}
 			databases = append(databases, []string{shard.ID, owned, d.ID, role, d.Address, d.Zone})
 		}

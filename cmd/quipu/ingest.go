@@ -100,7 +100,7 @@ func (r replicas) Promotable() map[string]bool {
 	if s := r.host.directory.Snapshot(); s != nil {
 		for _, shard := range s.Topology.Shards {
 			for _, d := range shard.Databases {
-				if d.Role == cluster.Replica {
+				if d.Role == cluster.Replica && d.State == cluster.Attached {
 					out[d.ID] = !d.Unpromotable
 				}
 			}

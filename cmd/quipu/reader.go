@@ -52,7 +52,7 @@ func buildReader(_ context.Context, h *host) (duty, error) {
 		Proxy: proxies, Desk: proxies, Shards: h.shards, EventTypes: h.directory.EventTypes, Cold: storage, Partition: h.partitionOf, Registry: h.registry, Logger: h.log,
 		Limits: reader.Limits{
 			Timeout: cfg.Timeout, MaxWait: cfg.MaxWait, Questions: cfg.Questions, Waits: cfg.Waits, SeriesPoints: cfg.SeriesPoints,
-			BatchPoints: cfg.BatchPoints, SQL: cfg.SQLQuestions, SQLTimeout: cfg.SQLTimeout, BatchQueries: cfg.BatchQueries, BatchBytes: int64(cfg.BatchBytes),
+			BatchPoints: cfg.BatchPoints, SQL: cfg.SQLQuestions, SQLTimeout: cfg.SQLTimeout, BatchQueries: cfg.BatchQueries, BatchBytes: int64(cfg.BatchBytes), KeptBytes: cacheBytes(cfg.CacheBytes),
 			Cold: cfg.ColdQuestions, ColdTimeout: cfg.ColdTimeout, ColdMaxBytes: int64(cfg.ColdMaxBytes),
 		},
 	})

@@ -89,6 +89,6 @@ func runRole(c *cobra.Command, cfg *config.Effective, p post, build func(context
 func roleCommands(s *settings) []*cobra.Command {
 	return []*cobra.Command{
 		newIngestCommand(s), newWriterCommand(s), newClusterProxyCommand(s), newShardProxyCommand(s), newReaderCommand(s),
-		newRollupCommand(s),
+		newRollupCommand(s), newFailoverCommand(s),
 	}
 }

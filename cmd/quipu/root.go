@@ -92,7 +92,8 @@ Exit codes: 0 done; 1 failed; 2 the command line or the configuration can't be u
 	root.AddGroup(&cobra.Group{ID: "roles", Title: "Roles:"}, &cobra.Group{ID: "care", Title: "Looking after a cluster:"},
 		&cobra.Group{ID: "data", Title: "Data:"})
 	addTo(root, "roles", roleCommands(s)...)
-	addTo(root, "care", newUpCommand(s), newClusterCommand(s), newMigrateCommand(s), newArchiveCommand(s), newBackupCommand(s), newQueriesCommand(s), newTokenCommand(),
+	addTo(root, "care", newUpCommand(s), newClusterCommand(s), newMigrateCommand(s), newArchiveCommand(s), newBackupCommand(s), newReplicaCommand(s),
+		newQueriesCommand(s), newTokenCommand(),
 		newConfigCommand(s), newVersionCommand())
 	addTo(root, "data", newEventTypeCommand(s), newKeysCommand(s), newSQLCommand(s), newLoadCommand(s))
 	makeStrict(root)

@@ -86,8 +86,11 @@ func buildShardProxy(h *host, accounts shardAccounts) (duty, error) {
 	proxy, err := shardproxy.New(shardproxy.Config{
 		ShardID: cfg.Shard, ID: h.member.ID, Zone: h.cfg.Cluster.Zone, Snapshot: h.directory.Snapshot, Changed: h.directory.Changed, EventTypes: h.directory.EventTypes,
 		Apply: accounts.apply, Read: accounts.read, Monitor: accounts.monitor, Analyst: accounts.analyst, TLS: databaseTLS(cfg.DatabaseTLS),
-		MaxLag: cfg.MaxLag, ApplyTimeout: cfg.ApplyTimeout, PointTimeout: cfg.PointTimeout, SeriesTimeout: cfg.SeriesTimeout, ScanTimeout: cfg.ScanTimeout, AdminTimeout: cfg.AdminTimeout, AnalystTimeout: cfg.AnalystTimeout,
-		ApplyConnections: cfg.ApplyConnections, ReadConnections: cfg.ReadConnections, AnalystConnections: cfg.AnalystConnections, CachedKeys: cfg.CachedKeys,
+		MaxLag: cfg.MaxLag, ApplyTimeout: cfg.ApplyTimeout, PointTimeout: cfg.PointTimeout, SeriesTimeout: cfg.SeriesTimeout, ScanTimeout: cfg.ScanTimeout, AdminTimeout: cfg.AdminTimeout,
+		AnalystTimeout: cfg.AnalystTimeout, AnalystConnections: cfg.AnalystConnections,
+		ApplyConnections: cfg.ApplyConnections, ReadConnections: cfg.ReadConnections, CachedKeys: cfg.CachedKeys,
+		ThrottleLag: cfg.ThrottleLag, ThrottleSlowdown: cfg.ThrottleSlowdown,
+		Cache:         shardproxy.CacheConfig{Bytes: cacheBytes(cfg.CacheBytes), OpenFor: cfg.CacheOpen, Waiters: cfg.CacheWaiters},
 		ProbeInterval: cfg.ProbeInterval, ProbeTimeout: cfg.ProbeTimeout, PartitionInterval: cfg.PartitionInterval,
 		Logger: h.log, Registerer: h.registry,
 	})
@@ -104,4 +107,12 @@ func databaseTLS(setting string) string {
 		return "true"
 	}
 	return ""
+}
+
+// cacheBytes translates the setting: 0 keeps nothing.
+func cacheBytes(setting config.Size) int64 {
+	if setting == 0 {
+		return -1
+	}
+	return int64(setting)
 }

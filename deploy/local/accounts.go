@@ -18,7 +18,7 @@ type Account string
 // Every account may do what its work needs and nothing else.
 const (
 	// AccountApply adds counts, makes and drops time partitions of the counts tables, and deletes what moved to cold storage, is
-	// released from what was brought back, or falls off a ranked list.
+	// released from what was brought back, falls off a ranked list, or was told of late changes long ago.
 	AccountApply Account = "quipu_apply"
 	// AccountRead answers queries.
 	AccountRead Account = "quipu_read"
@@ -32,6 +32,10 @@ const (
 	AccountReplicate Account = "quipu_replicate"
 	// AccountBackup is what mariadb-backup works as.
 	AccountBackup Account = "quipu_backup"
+	// AccountFailover changes the roles of servers.
+	AccountFailover Account = "quipu_failover"
+	// AccountRebuild fills a server anew from another one.
+	AccountRebuild Account = "quipu_rebuild"
 )
 
 const (
@@ -52,7 +56,7 @@ func shrinkingTables() []string {
 	return []string{
 		"ranked_counts", "ranked_bounds", "ranked_grown",
 		"late_minute_counts", "late_hour_counts", "late_day_counts", "restored_minute_counts", "restored_hour_counts", "restored_day_counts",
-		"restored_ranges", "archive_manifest", "archive_intents",
+		"restored_ranges", "archive_manifest", "archive_intents", "late_changes",
 	}
 }
 
@@ -83,6 +87,16 @@ func grants() map[Account][]string {
 		AccountBackup: {
 			"RELOAD, PROCESS, LOCK TABLES, BINLOG MONITOR, REPLICA MONITOR ON *.*",
 			"SELECT ON `quipu`.*",
+		},
+		AccountFailover: {
+			"PROCESS, RELOAD, CONNECTION ADMIN, READ_ONLY ADMIN, BINLOG MONITOR, REPLICA MONITOR, REPLICATION SLAVE ADMIN ON *.*",
+			"SELECT ON `quipu`.*",
+			"CREATE, UPDATE ON `quipu`.`shard_state`",
+		},
+		AccountRebuild: {
+			"PROCESS, RELOAD, CONNECTION ADMIN, READ_ONLY ADMIN, BINLOG ADMIN, BINLOG MONITOR, REPLICA MONITOR, REPLICATION SLAVE ADMIN, REPLICATION MASTER ADMIN, SET USER ON *.*",
+			"ALL PRIVILEGES ON `quipu`.*",
+			"ALL PRIVILEGES ON `analytics`.*",
 		},
 	}
 }

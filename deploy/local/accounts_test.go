@@ -83,6 +83,21 @@ func TestAccountsMayWhatTheyNeedAndNoMore(t *testing.T) {
 		{local.AccountMigrate, "GRANT SELECT ON quipu.* TO quipu_analyst@127.0.0.1", false},
 		{local.AccountMigrate, "CREATE USER mallory", false},
 
+		{local.AccountFailover, "SELECT next_offset FROM checkpoints", true},
+		{local.AccountFailover, "SET GLOBAL read_only = OFF", true},
+		{local.AccountFailover, "STOP SLAVE", true},
+		{local.AccountFailover, "RESET SLAVE ALL", true},
+		{local.AccountFailover, "SHOW PROCESSLIST", true},
+		{local.AccountFailover, "UPDATE checkpoints SET next_offset = 9", false},
+		{local.AccountFailover, "INSERT INTO counted_keys (name) VALUES ('b')", false},
+		{local.AccountFailover, "SET SESSION sql_log_bin = 0", false},
+		{local.AccountFailover, "DROP TABLE checkpoints", false},
+		{local.AccountFailover, "CREATE USER mallory", false},
+
+		{local.AccountRebuild, "SET SESSION sql_log_bin = 0", true},
+		{local.AccountRebuild, "CREATE DATABASE other", false},
+		{local.AccountRebuild, "CREATE USER mallory", false},
+
 		{local.AccountReplicate, "SELECT * FROM quipu.minute_counts", false},
 		{local.AccountReplicate, "SHOW SLAVE STATUS", false},
 	} {

@@ -1,24 +1,24 @@
 package local
 
 import (
+	"cmp"
 	"context"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
 	"github.com/quipudb/quipu/event"
 )
 
-// bootstrap makes the cluster in ZooKeeper, the schema and the event types, with
-// the program's own commands. Each changes nothing where its work is done already.
+// bootstrap makes the schema and the event types, with the program's own commands. Each changes nothing where its work is done already.
 func (c *Cluster) bootstrap(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, 2*startPatience)
 	defer cancel()
-	if err := c.command(ctx, "cluster-init", "cluster", "init", "--topology", c.folder.file("topology.yaml")); err != nil {
-		return err
-	}
-	if err := c.command(ctx, "migrate", "migrate", "up"); err != nil {
-		return err
+	for _, args := range c.migrations() {
+		if err := c.command(ctx, "migrate", args...); err != nil {
+			return err
+		}
 	}
 	for _, t := range c.config.EventTypes {
 		if err := c.command(ctx, "event-type", eventTypeArgs(t)...); err != nil {
@@ -70,16 +70,33 @@ func lastLine(text string) string {
 	return strings.TrimSpace(text[strings.LastIndexByte(text, '\n')+1:])
 }
 
-// topologyFile is what `quipu cluster init` reads.
+// migrations are the arguments of the commands that bring the schema up: one for all shards, unless one of them has no primary just now.
+func (c *Cluster) migrations() [][]string {
+	if !slices.ContainsFunc(c.shards, func(s shardServers) bool { return s.primary == nil }) {
+		return [][]string{{"migrate", "up"}}
+	}
+	var commands [][]string
+	for _, shard := range c.shards {
+		if shard.primary != nil {
+			commands = append(commands, []string{"migrate", "up", "--shard", shard.id})
+		}
+	}
+	return commands
+}
+
+// topologyFile is what `quipu cluster init` reads: the cluster as it is made. Which database is a shard's primary may change later.
 func (c *Cluster) topologyFile() []byte {
 	var text strings.Builder
 	fmt.Fprintf(&text, "# Written at every start.\npartitions: %d\nshards:\n", c.shape.Partitions)
 	for i, shard := range c.shards {
 		first, next := i*c.shape.Partitions/len(c.shards), (i+1)*c.shape.Partitions/len(c.shards)
 		fmt.Fprintf(&text, "  - id: %s\n    partitions: %d-%d\n    databases:\n", shard.id, first, next-1)
-		fmt.Fprintf(&text, "      - {id: %s, address: %q, role: primary}\n", shard.primary.Name(), shard.primary.Address())
-		for _, replica := range shard.replicas {
-			fmt.Fprintf(&text, "      - {id: %s, address: %q, role: replica}\n", replica.Name(), replica.Address())
+		for j, server := range shard.servers {
+			role := "replica"
+			if j == 0 {
+				role = "primary"
+			}
+			fmt.Fprintf(&text, "      - {id: %s, address: %q, role: %s}\n", server.Name(), server.Address(), role)
 		}
 	}
 	return []byte(text.String())
@@ -88,7 +105,7 @@ func (c *Cluster) topologyFile() []byte {
 // analystFile lets an analyst in without a password on the command line, to the
 // shard's replica if it has one.
 func (c *Cluster) analystFile(shard shardServers) []byte {
-	server := shard.primary
+	server := cmp.Or(shard.primary, shard.servers[0])
 	if len(shard.replicas) > 0 {
 		server = shard.replicas[0]
 	}

@@ -61,8 +61,10 @@ type Cluster struct {
 
 // shardServers are the databases of one shard.
 type shardServers struct {
-	id       string
-	primary  *MariaDB
+	id      string
+	servers []*MariaDB // all of them, as they were made
+	// As the topology has it when the cluster starts: replicas that have lost their place are in neither.
+	primary  *MariaDB // nil while it is being changed
 	replicas []*MariaDB
 }
 
@@ -91,7 +93,7 @@ func (c *Cluster) Start(ctx context.Context) error {
 		return err
 	}
 	for _, step := range []func(context.Context) error{
-		c.sweep, c.checkGround, c.describeParts, c.startServers, c.prepareDatabases, c.bootstrap, c.startRoles, c.nowReady,
+		c.sweep, c.checkGround, c.describeParts, c.startServers, c.learnPlaces, c.prepareDatabases, c.bootstrap, c.startRoles, c.nowReady,
 	} {
 		if err := step(ctx); err != nil {
 			return err
@@ -212,12 +214,13 @@ func (c *Cluster) awaitReplicas(ctx context.Context) {
 	defer cancel()
 	var group errgroup.Group
 	for _, shard := range c.shards {
-		for _, replica := range shard.replicas {
-			if !running(shard.primary) || !running(replica) {
+		primary := shard.primaryNow(ctx)
+		for _, replica := range shard.servers {
+			if primary == nil || replica == primary || !running(replica) || !follows(ctx, primary, replica) {
 				continue
 			}
 			group.Go(func() error {
-				if err := AwaitReplica(ctx, shard.primary, replica); err != nil {
+				if err := AwaitReplica(ctx, primary, replica); err != nil {
 					c.say("%v", err)
 				}
 				return nil

@@ -21,6 +21,7 @@ func (c *Cluster) describeParts(context.Context) error {
 	for i := range c.shape.Shards {
 		c.shards = append(c.shards, c.describeShard(i))
 	}
+	c.addRole("failover", "failover", "", rankFailover)
 	c.addRole("reader", "reader", "", rankReader)
 	c.addRole("rollup", "rollup", "", rankRollup)
 	for i := range c.config.Writers {
@@ -36,7 +37,7 @@ func (c *Cluster) describeParts(context.Context) error {
 		}
 	}
 	for _, shard := range c.shards {
-		for _, server := range append([]*MariaDB{shard.primary}, shard.replicas...) {
+		for _, server := range shard.servers {
 			c.parts = append(c.parts, &part{name: server.Name(), rank: rankDatabases, proc: server})
 		}
 	}
@@ -45,21 +46,19 @@ func (c *Cluster) describeParts(context.Context) error {
 }
 
 func (c *Cluster) describeShard(i int) shardServers {
-	servers := shardServers{id: shardID(i)}
+	shard := shardServers{id: shardID(i)}
 	for j := range c.shape.Replicas + 1 {
 		name := databaseID(i, j)
 		server := NewMariaDB(MariaDBConfig{
 			Name: name, Dir: c.folder.database(name), Port: c.ports[name],
-			ServerID: uint32((i+1)*100 + j + 1), ReadOnly: j > 0,
+			ServerID:        uint32((i+1)*100 + j + 1),
+			ReadOnly:        true, // until it is known who the primary is: it may have been replaced while it was away
 			BufferPoolBytes: c.config.BufferPoolBytes, DieWithParent: c.config.DieWithParent,
 		})
-		if j == 0 {
-			servers.primary = server
-		} else {
-			servers.replicas = append(servers.replicas, server)
-		}
+		shard.servers = append(shard.servers, server)
 	}
-	return servers
+	shard.primary, shard.replicas = shard.servers[0], shard.servers[1:]
+	return shard
 }
 
 func (c *Cluster) addRole(name, role, shard string, rank int) {
@@ -102,9 +101,6 @@ func (c *Cluster) writeFiles() error {
 		writeFileAtomically(c.folder.file("quipu.yaml"), c.commandSettings().yaml("For commands: quipu … --config this-file. Written at every start."), 0o600),
 		writeFileAtomically(c.folder.file("topology.yaml"), c.topologyFile(), 0o644),
 	)
-	for _, shard := range c.shards {
-		errs = append(errs, writeFileAtomically(c.folder.file("analyst-"+shard.id+".cnf"), c.analystFile(shard), 0o600))
-	}
 	if err := errors.Join(errs...); err != nil {
 		return fmt.Errorf("write configuration: %w", err)
 	}
@@ -137,9 +133,16 @@ func (c *Cluster) prepareDatabases(ctx context.Context) error {
 	group, ctx := errgroup.WithContext(ctx)
 	for _, shard := range c.shards {
 		group.Go(func() error {
+			if shard.primary == nil {
+				c.say("shard %s has no primary: its change is under way and goes on", shard.id)
+				return nil
+			}
 			quick, cancel := context.WithTimeout(ctx, startPatience)
 			defer cancel()
 			if err := ConfigureAccounts(quick, shard.primary, c.passwords); err != nil {
+				return err
+			}
+			if err := letWrite(quick, shard.primary); err != nil {
 				return err
 			}
 			for _, replica := range shard.replicas {
@@ -179,6 +182,9 @@ func (c *Cluster) prepareReplica(ctx context.Context, primary, replica *MariaDB)
 	c.say("%s is a copy of %s (%.1f s)", replica.Name(), primary.Name(), time.Since(begun).Seconds())
 	quick, cancel = context.WithTimeout(ctx, startPatience)
 	defer cancel()
+	if err := letWrite(quick, primary); err != nil { // it was started again
+		return err
+	}
 	return Replicate(quick, primary, replica, password)
 }
 

@@ -156,7 +156,7 @@ func TestClusterShowsTheLogOfARoleThatFails(t *testing.T) {
 	started := make(chan error, 1)
 	go func() { started <- c.Start(ctx) }()
 	testkit.Eventually(t, 3*patience, func() error {
-		if ready := report.with("is ready at"); len(ready) < 5 {
+		if ready := report.with("is ready at"); len(ready) < 6 {
 			return fmt.Errorf("roles that are ready: %v", ready)
 		}
 		return nil

@@ -83,7 +83,7 @@ func supervise(t *testing.T, c *local.Cluster) (end func()) {
 	return end
 }
 
-var smallCluster = []string{"reader", "rollup", "writer", "ingest", "cluster-proxy", "shard-proxy-s1", "s1-a", "s1-b", "zookeeper"}
+var smallCluster = []string{"failover", "reader", "rollup", "writer", "ingest", "cluster-proxy", "shard-proxy-s1", "s1-a", "s1-b", "zookeeper"}
 
 func TestClusterRuns(t *testing.T) {
 	t.Parallel()
@@ -126,8 +126,8 @@ func TestClusterRuns(t *testing.T) {
 	checkSecrets(t, dir, c.Passwords())
 
 	pids := filepath.Join(dir, "roles", "*", "process")
-	if files, _ := filepath.Glob(pids); len(files) != 6 {
-		t.Errorf("pid files of roles: %v, want 6", files)
+	if files, _ := filepath.Glob(pids); len(files) != 7 {
+		t.Errorf("pid files of roles: %v, want 7", files)
 	}
 	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	defer cancel()
@@ -149,7 +149,7 @@ func TestClusterRuns(t *testing.T) {
 	order := func(name string) int {
 		return slices.IndexFunc(stopped, func(line string) bool { return strings.HasPrefix(line, name+" ") })
 	}
-	for i, name := range []string{"reader", "rollup", "writer", "ingest", "cluster-proxy", "shard-proxy-s1"} {
+	for i, name := range []string{"failover", "reader", "rollup", "writer", "ingest", "cluster-proxy", "shard-proxy-s1"} {
 		if order(name) != i {
 			t.Errorf("%s stopped as number %d of %v, want %d", name, order(name), stopped, i)
 		}
@@ -329,7 +329,7 @@ func TestClusterTakesOverFromAKilledLauncher(t *testing.T) {
 			t.Errorf("%s: the left-over process %d still runs", p.Name, p.PID)
 		}
 	}
-	if lines := report.with("stopping 9 processes"); len(lines) != 1 {
+	if lines := report.with("stopping 10 processes"); len(lines) != 1 {
 		t.Errorf("progress: %v, want it to say what it found", report.lines)
 	}
 	if diff := cmp.Diff(addresses(left), addresses(c.Description())); diff != "" {

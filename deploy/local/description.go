@@ -40,7 +40,7 @@ type DescribedProcess struct {
 type DescribedServer struct {
 	ID      string `json:"id"`
 	Shard   string `json:"shard"`
-	Role    string `json:"role"` // "primary" or "replica"
+	Role    string `json:"role"` // "primary" or "replica", when this was written
 	Address string `json:"address"`
 	Socket  string `json:"socket"` // root's, for who owns the data folder
 }
@@ -73,9 +73,13 @@ func (c *Cluster) Description() Description {
 		}
 	}
 	for _, shard := range c.shards {
-		d.Databases = append(d.Databases, describeServer(shard.id, "primary", shard.primary))
-		for _, replica := range shard.replicas {
-			d.Databases = append(d.Databases, describeServer(shard.id, "replica", replica))
+		primary := shard.primaryNow(context.Background())
+		for _, server := range shard.servers {
+			role := "replica"
+			if server == primary {
+				role = "primary"
+			}
+			d.Databases = append(d.Databases, describeServer(shard.id, role, server))
 		}
 	}
 	for _, account := range Accounts() {

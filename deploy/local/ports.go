@@ -38,7 +38,7 @@ func (c *Cluster) portNames() []portName {
 	for i := range c.config.Writers {
 		names = append(names, portName{numbered("writer", i), true})
 	}
-	names = append(names, portName{"rollup", true}, portName{"zookeeper", false})
+	names = append(names, portName{"rollup", true}, portName{"failover", true}, portName{"zookeeper", false})
 	for i := range c.shape.Shards {
 		for j := range c.shape.Replicas + 1 {
 			names = append(names, portName{databaseID(i, j), false})

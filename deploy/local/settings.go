@@ -74,6 +74,9 @@ func (c *Cluster) commandSettings() settings {
 	s.account("migrate", AccountMigrate, c.folder)
 	s.account("read", AccountRead, c.folder)
 	s.account("backup", AccountBackup, c.folder)
+	s.account("failover", AccountFailover, c.folder)
+	s.account("replicate", AccountReplicate, c.folder)
+	s.account("rebuild", AccountRebuild, c.folder)
 	s["reader.listen"] = LoopbackAddress(c.ports["reader"])
 	s["ingest.listen"] = LoopbackAddress(c.ports["ingest"])
 	s["cluster_proxy.listen"] = LoopbackAddress(c.ports["cluster-proxy"])
@@ -86,6 +89,10 @@ func (c *Cluster) roleSettings(name, role, shard string) settings {
 	section := strings.ReplaceAll(role, "-", "_")
 	s[section+".listen"] = LoopbackAddress(c.ports[name])
 	s["cluster.member_id"] = name
+	if role == "failover" {
+		s.account("failover", AccountFailover, c.folder)
+		s.account("replicate", AccountReplicate, c.folder)
+	}
 	if shard != "" {
 		s[section+".shard"] = shard
 		s.account("apply", AccountApply, c.folder)

@@ -134,7 +134,8 @@ func (f folder) rank(pidFile string) int {
 
 // The order in which processes stop.
 const (
-	rankReader = iota
+	rankFailover = iota // first: what stops is not lost
+	rankReader
 	rankRollup
 	rankWriter
 	rankIngest
@@ -146,6 +147,8 @@ const (
 
 func stopRank(name string) int {
 	switch {
+	case strings.HasPrefix(name, "failover"):
+		return rankFailover
 	case strings.HasPrefix(name, "reader"):
 		return rankReader
 	case strings.HasPrefix(name, "rollup"):

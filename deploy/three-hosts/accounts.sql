@@ -25,6 +25,7 @@ GRANT CREATE, DELETE ON `quipu`.`restored_day_counts` TO 'quipu_apply'@'%';
 GRANT CREATE, DELETE ON `quipu`.`restored_ranges` TO 'quipu_apply'@'%';
 GRANT CREATE, DELETE ON `quipu`.`archive_manifest` TO 'quipu_apply'@'%';
 GRANT CREATE, DELETE ON `quipu`.`archive_intents` TO 'quipu_apply'@'%';
+GRANT CREATE, DELETE ON `quipu`.`late_changes` TO 'quipu_apply'@'%';
 
 -- Answers questions.
 CREATE OR REPLACE USER 'quipu_read'@'%' IDENTIFIED BY '@read@';
@@ -52,3 +53,15 @@ GRANT REPLICATION SLAVE ON *.* TO 'quipu_replicate'@'%';
 CREATE OR REPLACE USER 'quipu_backup'@'%' IDENTIFIED BY '@backup@';
 GRANT RELOAD, PROCESS, LOCK TABLES, BINLOG MONITOR, REPLICA MONITOR ON *.* TO 'quipu_backup'@'%';
 GRANT SELECT ON `quipu`.* TO 'quipu_backup'@'%';
+
+-- Changes the roles of servers: the role failover.
+CREATE OR REPLACE USER 'quipu_failover'@'%' IDENTIFIED BY '@failover@';
+GRANT PROCESS, RELOAD, CONNECTION ADMIN, READ_ONLY ADMIN, BINLOG MONITOR, REPLICA MONITOR, REPLICATION SLAVE ADMIN ON *.* TO 'quipu_failover'@'%';
+GRANT SELECT ON `quipu`.* TO 'quipu_failover'@'%';
+GRANT CREATE, UPDATE ON `quipu`.`shard_state` TO 'quipu_failover'@'%';
+
+-- Fills a database anew from another one: quipu replica rebuild. No role has its password.
+CREATE OR REPLACE USER 'quipu_rebuild'@'%' IDENTIFIED BY '@rebuild@';
+GRANT PROCESS, RELOAD, CONNECTION ADMIN, READ_ONLY ADMIN, BINLOG ADMIN, BINLOG MONITOR, REPLICA MONITOR, REPLICATION SLAVE ADMIN, REPLICATION MASTER ADMIN, SET USER ON *.* TO 'quipu_rebuild'@'%';
+GRANT ALL PRIVILEGES ON `quipu`.* TO 'quipu_rebuild'@'%';
+GRANT ALL PRIVILEGES ON `analytics`.* TO 'quipu_rebuild'@'%';

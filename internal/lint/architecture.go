@@ -42,6 +42,7 @@ var parts = map[string]layer{
 	"shard-proxy":   role,
 	"reader":        role,
 	"rollup":        role,
+	"failover":      role,
 	"backup":        role,
 	"audit":         role,
 	"load":          role,
@@ -53,6 +54,8 @@ var parts = map[string]layer{
 	"scenario":      proof,
 	"bench":         proof,
 	"internal/lint": proof,
+
+	"deploy/prometheus": proof,
 }
 
 // below lists which layers a layer may import, besides its own part.

@@ -1,0 +1,89 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/quipudb/quipu/config"
+	"github.com/quipudb/quipu/failover"
+)
+
+func newReplicaCommand(s *settings) *cobra.Command {
+	c := &cobra.Command{
+		Use:   "replica",
+		Short: "Rebuild replicas that can't follow any more",
+		Long: `Looks after the replicas of shards. One that holds what its primary lacks has diverged: it is
+not read and can't follow until it is rebuilt. quipu cluster show says which do.`,
+		Example: `  quipu replica rebuild --shard s1 --database s1-a`,
+	}
+	c.AddCommand(newReplicaRebuildCommand(s))
+	return c
+}
+
+// copyReport is how often a copy of a table says how far it came.
+const copyReport = 5 * time.Second
+
+func newReplicaRebuildCommand(s *settings) *cobra.Command {
+	var r failover.RebuildRequest
+	c := &cobra.Command{
+		Use:   "rebuild",
+		Short: "Fill a database anew from another one of its shard",
+		Long: `Empties a database that is not the primary, fills it with what another database of the shard
+holds, over SQL, and has it follow the primary. Everything goes on meanwhile; the database is
+not read before it follows. If it was interrupted, run it again.
+
+For a database of hundreds of gigabytes a copy with the server's own tools, on the hosts, is
+quicker.
+
+It connects as accounts.rebuild, besides accounts.failover and accounts.replicate.`,
+		Example: `  quipu replica rebuild --shard s1 --database s1-a
+  quipu replica rebuild --shard s1 --database s1-a --from s1-c`,
+		Args: noArguments,
+		RunE: s.runWith(func(c *cobra.Command, cfg *config.Effective, _ []string) error {
+			if r.Shard == "" || r.Database == "" {
+				return usagef("flags --shard and --database are needed")
+			}
+			password, err := cfg.Accounts.Rebuild.ReadPassword()
+			if err != nil {
+				return err
+			}
+			r.Account = failover.Account{User: cfg.Accounts.Rebuild.User, Password: password}
+			r.Schemas = []string{"quipu", "analytics"}
+			r.Progress = reportCopy(c.OutOrStdout())
+			return withKeeper(c, cfg, nil, func(ctx context.Context, _ *connected, k *failover.Keeper) error {
+				begun := time.Now()
+				from, err := k.Rebuild(ctx, r)
+				if err != nil {
+					return err
+				}
+				_, err = fmt.Fprintf(c.OutOrStdout(), "%s is a copy of %s and follows the primary of shard %s (%.1f s)\n",
+					r.Database, from, r.Shard, time.Since(begun).Seconds())
+				return err
+			})
+		}),
+	}
+	c.Flags().StringVar(&r.Shard, "shard", "", "the `shard` (needed)")
+	c.Flags().StringVar(&r.Database, "database", "", "`database` of the shard to fill anew (needed)")
+	c.Flags().StringVar(&r.From, "from", "", "`database` of the shard to copy (default: a replica that follows, else the primary)")
+	return c
+}
+
+// reportCopy says which tables are copied, and now and then how far a long one came.
+func reportCopy(out io.Writer) func(table string, rows int64, done bool) {
+	said := time.Now()
+	return func(table string, rows int64, done bool) {
+		switch {
+		case done && rows > 0:
+			fmt.Fprintf(out, "%s: %d rows\n", table, rows)
+		case !done && time.Since(said) >= copyReport:
+			fmt.Fprintf(out, "%s: %d rows so far\n", table, rows)
+		default:
+			return
+		}
+		said = time.Now()
+	}
+}
