@@ -84,6 +84,7 @@ func (d *day) compareSeries(ctx context.Context, b *bench, get *getter, n int) e
 	if err != nil {
 		return err
 	}
+	anew(req)
 	resp, err := get.client.Do(req)
 	if err != nil {
 		return err

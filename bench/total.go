@@ -43,7 +43,7 @@ func measureTotal(ctx context.Context, b *bench) error {
 	defer get.close()
 	address := b.is.URLs["reader"] + "/v1/stats?type=" + typeYear + "&key=" + yearKey
 	times, err := closedLoop(ctx, either(b, 10*time.Second, 2*time.Second), totalConnections, 1, func(ctx context.Context, _ int) error {
-		got, err := get.value(ctx, address)
+		got, err := get.value(ctx, address, anew)
 		if err == nil && got != int64(minutes) {
 			err = fmt.Errorf("the total is %d, want %d", got, minutes)
 		}
@@ -71,7 +71,7 @@ func (b *bench) compareYearWithDay(ctx context.Context, get *getter, end time.Ti
 				"type": {typeYear}, "key": {yearKey}, "from": {from.Format(time.RFC3339)}, "to": {end.Format(time.RFC3339)},
 			}.Encode()
 			got, err := closedLoop(ctx, either(b, 2*time.Second, 500*time.Millisecond), totalConnections, 1, func(ctx context.Context, _ int) error {
-				value, err := get.value(ctx, address)
+				value, err := get.value(ctx, address, anew)
 				if err == nil && value != int64(n*minutesPerDay) {
 					err = fmt.Errorf("the total of %d days is %d, want %d", n, value, n*minutesPerDay)
 				}

@@ -259,8 +259,14 @@ func (f *fleet) provenance(shard string, partitions int) wire.Provenance {
 
 func (f *fleet) stats(shard string, r wire.StatsRequest) *wire.StatsAnswer {
 	out := &wire.StatsAnswer{Provenance: f.provenance(shard, len(r.Keys))}
-	for _, key := range r.Keys {
-		out.Keys = append(out.Keys, wire.KeyStats{Key: key, Known: true, Points: []wire.Point{{Start: r.From, Count: countOf(key)}}})
+	for i, key := range r.Keys {
+		stats := wire.KeyStats{Key: key, Known: true, Validator: "of " + key}
+		if i < len(r.Validators) && r.Validators[i] == stats.Validator {
+			stats.Unchanged = true
+		} else {
+			stats.Points = []wire.Point{{Start: r.From, Count: countOf(key)}}
+		}
+		out.Keys = append(out.Keys, stats)
 	}
 	return out
 }

@@ -55,6 +55,27 @@ func TestStatsGathersInTheOrderOfTheRequest(t *testing.T) {
 	}
 }
 
+// What a caller has of each key is told to the shard of the key, and so is what the shard says of it.
+func TestStatsPassesValidatorsOn(t *testing.T) {
+	f := newFleet(t)
+	for _, keys := range [][]string{{keyOn(6, 0)}, {keyOn(6, 0), keyOn(1, 0), keyOn(6, 1), keyOn(0, 0)}} {
+		r := wire.StatsRequest{Type: "view", Keys: keys, To: 60, Validators: make([]string, len(keys))}
+		r.Validators[0] = "of " + keys[0]
+		if len(keys) > 1 {
+			r.Validators[1], r.Validators[2] = "of "+keys[1], "of "+keys[3]
+		}
+		got := &wire.StatsAnswer{}
+		if err := f.post(t.Context(), wire.PathStats, r, got); err != nil {
+			t.Fatal(err)
+		}
+		for i, k := range got.Keys {
+			if k.Unchanged != (i < 2) || k.Validator != "of "+keys[i] || k.Key != keys[i] {
+				t.Errorf("key %d: got %+v", i, k)
+			}
+		}
+	}
+}
+
 func TestStatsAsksOnlyShardsItNeeds(t *testing.T) {
 	f := newFleet(t)
 	got, err := f.statsOf(keyOn(7, 0))

@@ -1,27 +1,89 @@
 package clusterproxy
 
 import (
+	"bytes"
 	"context"
+	"net/http"
 	"slices"
 	"strings"
 	"sync"
+	"time"
+
+	"github.com/labstack/echo/v4"
 
 	"github.com/quipudb/quipu/cluster"
 	"github.com/quipudb/quipu/event"
 	"github.com/quipudb/quipu/wire"
+	"github.com/quipudb/quipu/wire/balance"
+	"github.com/quipudb/quipu/wire/httpserver"
 )
 
-// stats asks each shard for the keys of its partitions. Keys whose partition could not be asked are left out.
-func (p *Proxy) stats(ctx context.Context, r *wire.StatsRequest) (*wire.StatsAnswer, error) {
+// serveStats answers PathStats. The answer to one key, as most are, is passed on as it came, without being decoded.
+func (p *Proxy) serveStats(ctx context.Context, c echo.Context) error {
+	body, err := httpserver.ReadBody(c, maxJSONBytes)
+	if err != nil {
+		return err
+	}
+	r := &wire.StatsRequest{}
+	if err := httpserver.DecodeJSON(body, r); err != nil {
+		return err
+	}
 	if err := checkStats(r); err != nil {
-		return nil, err
+		return err
 	}
 	s, err := p.snapshot()
 	if err != nil {
-		return nil, err
+		return err
 	}
+	if len(r.Keys) == 1 {
+		shard, _ := s.ShardOf(s.PartitionOf(r.Type, r.Keys[0]))
+		answer, err := p.askRaw(ctx, "stats", shard, wire.PathStats, body)
+		switch {
+		case err == nil && bytes.HasPrefix(answer, toldKey):
+			return c.Blob(http.StatusOK, wire.JSONType, answer)
+		case err != nil && wire.CodeOf(err) != wire.CodeMisrouted:
+			return p.withoutAnswer(r, s, shard, err)
+		}
+	}
+	out, err := p.stats(ctx, s, r)
+	if err != nil {
+		return err
+	}
+	return httpserver.SendJSON(c, out)
+}
+
+// toldKey begins an answer that tells a key, which no answer of a shard leaves out without saying so.
+var toldKey = []byte(`{"keys":[{`)
+
+// withoutAnswer returns the error of a request of which no part was answered.
+func (p *Proxy) withoutAnswer(r *wire.StatsRequest, s *cluster.Snapshot, shard string, err error) error {
 	keys, partitions := distinct(s, r)
-	g := &statsGathering{gathering: newGathering(partitions), request: r, keys: keys, partitionOf: partitions, found: map[string]wire.KeyStats{}}
+	g := newStatsGathering(r, keys, partitions)
+	g.failed(shard, partitions, err)
+	_, err = g.answer(p)
+	return err
+}
+
+// askRaw is askShard for a body and an answer as they are.
+func (p *Proxy) askRaw(ctx context.Context, call, shard, path string, body []byte) ([]byte, error) {
+	ctx, cancel := withReserve(ctx)
+	defer cancel()
+	begin := time.Now()
+	out, err := balance.Ask(ctx, p.balancer, call, func() []balance.Server { return p.proxiesOf(shard) }, func(ctx context.Context, base string) ([]byte, error) {
+		reply, err := p.cfg.Client.Bytes(ctx, http.MethodPost, base+path, wire.JSONType, body)
+		if err != nil {
+			return nil, err
+		}
+		return reply.Body, nil
+	})
+	p.metrics.shard(call, shard, err, time.Since(begin))
+	return out, atShard(shard, err)
+}
+
+// stats asks each shard for the keys of its partitions. Keys whose partition could not be asked are left out.
+func (p *Proxy) stats(ctx context.Context, s *cluster.Snapshot, r *wire.StatsRequest) (*wire.StatsAnswer, error) {
+	keys, partitions := distinct(s, r)
+	g := newStatsGathering(r, keys, partitions)
 	p.scatter(ctx, s, partitions, func(ctx context.Context, one part) error {
 		out, err := askShard[wire.StatsAnswer](ctx, p, "stats", one.shard, wire.PathStats, g.ask(one))
 		if err == nil {
@@ -69,18 +131,37 @@ type statsGathering struct {
 	keys        []string // each once
 	partitionOf []int    // of each of keys
 
+	validators map[string]string // by key
+
 	mu    sync.Mutex
 	found map[string]wire.KeyStats
 	cold  []wire.ColdPart
 	plan  []wire.PlanSegment
 }
 
+func newStatsGathering(r *wire.StatsRequest, keys []string, partitions []int) *statsGathering {
+	g := &statsGathering{gathering: newGathering(partitions), request: r, keys: keys, partitionOf: partitions, found: map[string]wire.KeyStats{}}
+	if len(r.Validators) == len(r.Keys) {
+		g.validators = make(map[string]string, len(r.Keys))
+		for i, validator := range r.Validators {
+			g.validators[r.Keys[i]] = validator
+		}
+	}
+	return g
+}
+
 // ask returns what a shard is asked for.
 func (g *statsGathering) ask(one part) *wire.StatsRequest {
 	r := *g.request
-	r.Keys = make([]string, len(one.items))
+	r.Keys, r.Validators = make([]string, len(one.items)), nil
 	for i, item := range one.items {
 		r.Keys[i] = g.keys[item]
+	}
+	if g.validators != nil {
+		r.Validators = make([]string, len(r.Keys))
+		for i, key := range r.Keys {
+			r.Validators[i] = g.validators[key]
+		}
 	}
 	return &r
 }

@@ -77,10 +77,10 @@ type Config struct {
 	// Automatic: primaries that are lost are replaced without being asked for it.
 	Automatic bool
 	Interval  time.Duration // between two looks at a shard; 500 ms
-	Confirm   time.Duration // how long proxies and replicas must agree without a break; 4 s
-	Silence   time.Duration // how long a replica must not have heard of its primary; 4 s
+	Confirm   time.Duration // how long proxies and replicas must agree without a break; 3 s
+	Silence   time.Duration // how long a replica must not have heard of its primary; 3 s
 	Timeout   time.Duration // of each question to a server or proxy; 2 s
-	Fence     time.Duration // to make the old primary refuse writes; 3 s
+	Fence     time.Duration // to make a lost primary refuse writes, in case it can be reached; 1 s
 	CatchUp   time.Duration // for the new primary to execute what it has received; 5 s
 	Drain     time.Duration // the same in a planned change; 20 s
 	Rejoin    time.Duration // between two tries to make a database follow; 5 s
@@ -94,8 +94,8 @@ type Config struct {
 
 func (c Config) withDefaults() Config {
 	for field, value := range map[*time.Duration]time.Duration{
-		&c.Interval: 500 * time.Millisecond, &c.Confirm: 4 * time.Second, &c.Silence: 4 * time.Second, &c.Timeout: 2 * time.Second,
-		&c.Fence: 3 * time.Second, &c.CatchUp: 5 * time.Second, &c.Drain: 20 * time.Second, &c.Rejoin: 5 * time.Second,
+		&c.Interval: 500 * time.Millisecond, &c.Confirm: 3 * time.Second, &c.Silence: 3 * time.Second, &c.Timeout: 2 * time.Second,
+		&c.Fence: time.Second, &c.CatchUp: 5 * time.Second, &c.Drain: 20 * time.Second, &c.Rejoin: 5 * time.Second,
 		&c.Rules.Pause: 2 * time.Minute, &c.Rules.Period: time.Hour,
 	} {
 		if *field <= 0 {

@@ -21,7 +21,8 @@ import (
 const askedAtOnce = 8
 
 // gather asks everybody about a shard. Only ZooKeeper has to answer; what others can't tell is unknown.
-func (k *Keeper) gather(ctx context.Context, shard string) (*Facts, error) {
+// A primary that is thought to be lost is not waited for long.
+func (k *Keeper) gather(ctx context.Context, shard string, lost bool) (*Facts, error) {
 	settings, err := k.cfg.Store.Settings(ctx)
 	if err != nil {
 		return nil, err
@@ -30,7 +31,7 @@ func (k *Keeper) gather(ctx context.Context, shard string) (*Facts, error) {
 	if err != nil {
 		return nil, err
 	}
-	f, err := k.factsOf(ctx, settings.ClusterID, &topology, shard)
+	f, err := k.factsOf(ctx, settings.ClusterID, &topology, shard, lost)
 	if err != nil {
 		return nil, err
 	}
@@ -55,10 +56,10 @@ func (k *Keeper) look(ctx context.Context, shard string) (*Facts, error) {
 	if s == nil {
 		return nil, errors.New("the cluster is not known yet")
 	}
-	return k.factsOf(ctx, s.Settings.ClusterID, &s.Topology, shard)
+	return k.factsOf(ctx, s.Settings.ClusterID, &s.Topology, shard, true)
 }
 
-func (k *Keeper) factsOf(ctx context.Context, clusterID string, topology *cluster.Topology, shard string) (*Facts, error) {
+func (k *Keeper) factsOf(ctx context.Context, clusterID string, topology *cluster.Topology, shard string, lost bool) (*Facts, error) {
 	f := &Facts{ClusterID: clusterID, Partitions: topology.PartitionsOf(shard), Servers: map[string]*Server{}}
 	var ok bool
 	if f.Shard, ok = topology.Shard(shard); !ok {
@@ -68,18 +69,22 @@ func (k *Keeper) factsOf(ctx context.Context, clusterID string, topology *cluste
 	if f.Record, _, err = k.cfg.Store.Failover(ctx, shard); err != nil {
 		return nil, err
 	}
-	k.askAll(ctx, f)
+	k.askAll(ctx, f, lost)
 	return f, nil
 }
 
 // askAll asks proxies and databases at once.
-func (k *Keeper) askAll(ctx context.Context, f *Facts) {
+func (k *Keeper) askAll(ctx context.Context, f *Facts, lost bool) {
 	var wg sync.WaitGroup
 	wg.Go(func() { f.Proxies = k.askProxies(ctx, f.Shard) })
 	var mu sync.Mutex // guards f.Servers
 	for _, d := range f.Shard.Databases {
 		wg.Go(func() {
-			s := k.askServer(ctx, d)
+			patience := k.cfg.Timeout
+			if lost && d.Role == cluster.Primary {
+				patience /= 4
+			}
+			s := k.askServer(ctx, d, patience)
 			mu.Lock()
 			defer mu.Unlock()
 			f.Servers[d.ID] = s
@@ -95,8 +100,8 @@ func (k *Keeper) askAll(ctx context.Context, f *Facts) {
 	}
 }
 
-func (k *Keeper) askServer(ctx context.Context, d cluster.Database) *Server {
-	ctx, cancel := context.WithTimeout(ctx, k.cfg.Timeout)
+func (k *Keeper) askServer(ctx context.Context, d cluster.Database, patience time.Duration) *Server {
+	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
 	pool, err := k.server(d)
 	if err == nil {
@@ -222,7 +227,7 @@ func (k *Keeper) askLog(ctx context.Context, f *Facts) {
 
 // Plan says what would be done, and does nothing.
 func (k *Keeper) Plan(ctx context.Context, shard string, r Request) (*Plan, error) {
-	f, err := k.gather(ctx, shard)
+	f, err := k.gather(ctx, shard, false)
 	if err != nil {
 		return nil, fmt.Errorf("plan the failover of shard %s: %w", shard, err)
 	}

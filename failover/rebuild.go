@@ -43,7 +43,7 @@ func (k *Keeper) setAside(ctx context.Context, r RebuildRequest) (to, source clu
 		return to, source, err
 	}
 	defer h.unlock()
-	f, err := k.gather(ctx, r.Shard)
+	f, err := k.gather(ctx, r.Shard, false)
 	if err != nil {
 		return to, source, err
 	}

@@ -25,7 +25,7 @@ func (k *Keeper) Change(ctx context.Context, shard string, r Request) (*Plan, er
 	if i := h.record.Intent; i != nil {
 		return &Plan{Shard: shard, From: i.From, To: i.To, Term: i.Term, Planned: i.Planned, Reason: i.Reason}, h.goOn(ctx)
 	}
-	f, err := k.gather(ctx, shard)
+	f, err := k.gather(ctx, shard, r.Automatic)
 	if err != nil {
 		return nil, fmt.Errorf("change the primary of shard %s: %w", shard, err)
 	}
@@ -132,7 +132,7 @@ func (h *hand) abort(ctx context.Context, cause error) error {
 	}
 	pool, err := h.server(both[0])
 	if err == nil {
-		err = h.within(ctx, h.cfg.Fence, func(ctx context.Context) error { return pool.SetReadOnly(ctx, false) })
+		err = h.within(ctx, h.cfg.Timeout, func(ctx context.Context) error { return pool.SetReadOnly(ctx, false) })
 	}
 	if err != nil {
 		h.log.Warn("the primary can't be reached to let it write again", "shard", h.shard, "database", i.From, "error", err)
@@ -148,7 +148,11 @@ func (h *hand) within(ctx context.Context, bound time.Duration, work func(contex
 
 // fence makes the old primary refuse writes, if it can be reached. In a planned change it must be.
 func (h *hand) fence(ctx context.Context, from, _ cluster.Database) ([]func(*cluster.Intent), error) {
-	err := h.within(ctx, h.cfg.Fence, func(ctx context.Context) error { return h.keepFromWriting(ctx, from) })
+	bound := h.cfg.Fence
+	if h.record.Intent.Planned {
+		bound = h.cfg.Drain
+	}
+	err := h.within(ctx, bound, func(ctx context.Context) error { return h.keepFromWriting(ctx, from) })
 	if err != nil && !h.record.Intent.Planned && ctx.Err() == nil {
 		h.log.Warn("the old primary can't be reached to fence it: no proxy that knows of the change writes to it", "shard", h.shard, "database", from.ID, "error", err)
 		err = nil
@@ -258,10 +262,11 @@ func (h *hand) reaches(ctx context.Context, m *mysql.Member) error {
 	if len(h.record.Intent.AcceptLoss) > 0 {
 		return nil
 	}
-	f, err := h.gather(ctx, h.shard)
+	topology, _, err := h.cfg.Store.Topology(ctx)
 	if err != nil {
 		return err
 	}
+	f := &Facts{Partitions: topology.PartitionsOf(h.shard)}
 	h.askLog(ctx, f)
 	if f.Log == nil {
 		return fmt.Errorf("whether the log reaches back far enough can't be told: %s", f.LogError)

@@ -63,7 +63,7 @@ func (k *Keeper) Tend(ctx context.Context, shard string) error {
 			return err
 		}
 	}
-	f, err := k.gather(ctx, shard)
+	f, err := k.gather(ctx, shard, false)
 	if err != nil {
 		return fmt.Errorf("tend shard %s: %w", shard, err)
 	}
@@ -134,7 +134,7 @@ func (h *hand) rejoin(ctx context.Context, f *Facts, primary, d cluster.Database
 	if s.ClusterID != f.ClusterID || s.ShardID != f.Shard.ID {
 		return fmt.Errorf("it holds shard %s of cluster %s", s.ShardID, s.ClusterID)
 	}
-	if err := h.within(ctx, h.cfg.Fence, func(ctx context.Context) error { return h.keepFromWriting(ctx, d) }); err != nil {
+	if err := h.within(ctx, h.cfg.Rejoin, func(ctx context.Context) error { return h.keepFromWriting(ctx, d) }); err != nil {
 		return err
 	}
 	own, err := h.member(ctx, d)

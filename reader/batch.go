@@ -47,7 +47,7 @@ func (r *Reader) postBatch(c echo.Context) (err error) {
 	}
 	g, waited, err := ask(c.Request().Context(), r, fresh, func(ctx context.Context) (*gathered, error) {
 		defer r.timed("batch", time.Now())
-		g := r.gather(ctx, asked, r.manner(b.Partial, b.Explain, fresh))
+		g := r.gather(ctx, asked, r.manner(b.Partial, b.Explain, fresh.minAsOf(c.Request())))
 		return g, allFailed(g.results)
 	})
 	if err != nil {

@@ -24,8 +24,8 @@ type manner struct {
 	budget  *cold.Budget // of the whole request
 }
 
-func (r *Reader) manner(partial, explain bool, fresh *freshness) manner {
-	return manner{partial: partial, explain: explain, minAsOf: fresh.minAsOf(), budget: cold.NewBudget(r.limits.ColdMaxBytes)}
+func (r *Reader) manner(partial, explain bool, minAsOf int64) manner {
+	return manner{partial: partial, explain: explain, minAsOf: minAsOf, budget: cold.NewBudget(r.limits.ColdMaxBytes)}
 }
 
 // told is the answer to a lookup: what the shards told, and cold storage added to it.
@@ -54,34 +54,50 @@ func (r *Reader) tellAll(ctx context.Context, l *lookup, m manner, take func(*lo
 
 // tell answers a lookup: from the shards, and from cold storage what they say is there.
 func (r *Reader) tell(ctx context.Context, l *lookup, m manner) (*told, error) {
-	answer, err := r.stats(ctx, l, m)
+	answer, recalled, err := r.recall(ctx, l, m)
 	if err != nil {
 		return nil, err
 	}
-	got := r.collect(ctx, l, answer, m.budget)
+	open := l.without(recalled)
+	got := r.collect(ctx, open, answer, m.budget)
 	if got.lost() {
 		// Objects may have been replaced since the shards told: those that they refer to now hold the same rows.
-		if answer, err = r.stats(ctx, l, m); err != nil {
+		if answer, recalled, err = r.recall(ctx, l, m); err != nil {
 			return nil, err
 		}
-		got = r.collect(ctx, l, answer, m.budget)
+		open = l.without(recalled)
+		got = r.collect(ctx, open, answer, m.budget)
 	}
 	out := &told{StatsAnswer: answer, failed: map[string]*wire.Problem{}, lacking: map[string]bool{}}
 	if m.explain {
 		out.plan = explained(l, answer, got)
 	}
-	if got == nil {
-		return out, nil
+	if got != nil {
+		for i := range answer.Keys {
+			key := &answer.Keys[i]
+			if at := slices.Index(open.keys, key.Key); at >= 0 {
+				key.Points = addPoints(key.Points, got.Points[at])
+			}
+		}
+		out.Sources = append(out.Sources, coldSources(answer, got)...)
+		out.lack(open, got, m)
 	}
-	for i := range answer.Keys {
-		key := &answer.Keys[i]
-		if at := slices.Index(l.keys, key.Key); at >= 0 {
-			key.Points = addPoints(key.Points, got.Points[at])
+	r.keepAll(l, out, recalled)
+	return out, nil
+}
+
+// without returns the lookup without keys that are answered.
+func (l *lookup) without(answered map[string]bool) *lookup {
+	if len(answered) == 0 {
+		return l
+	}
+	rest := &lookup{kind: l.kind, span: l.span}
+	for i, key := range l.keys {
+		if !answered[key] {
+			rest.keys, rest.of = append(rest.keys, key), append(rest.of, l.of[i])
 		}
 	}
-	out.Sources = append(out.Sources, coldSources(answer, got)...)
-	out.lack(l, got, m)
-	return out, nil
+	return rest
 }
 
 // collected is what cold storage has of a lookup; nil if nothing is there.
@@ -97,7 +113,7 @@ var errNoCold = errors.New("this reader has no cold storage")
 
 // collect reads what an answer says is in cold storage.
 func (r *Reader) collect(ctx context.Context, l *lookup, answer *wire.StatsAnswer, budget *cold.Budget) *collected {
-	if len(answer.Cold) == 0 {
+	if len(answer.Cold) == 0 || len(l.keys) == 0 {
 		return nil
 	}
 	q := &cold.Question{Type: l.kind, Keys: make([]cold.Key, len(l.keys)), Start: l.span.start, Parts: answer.Cold, Budget: budget}

@@ -74,11 +74,11 @@ func (r *Reader) gather(ctx context.Context, results []result, m manner) *gather
 }
 
 // stats asks the cluster proxies one question.
-func (r *Reader) stats(ctx context.Context, l *lookup, m manner) (*wire.StatsAnswer, error) {
+func (r *Reader) stats(ctx context.Context, l *lookup, m manner, validators []string) (*wire.StatsAnswer, error) {
 	ctx, cancel := context.WithTimeout(ctx, r.limits.Timeout)
 	defer cancel()
 	begin := time.Now()
-	answer, err := r.proxy.Stats(ctx, l.request(m))
+	answer, err := r.proxy.Stats(ctx, l.request(m, validators))
 	r.metrics.lookups.WithLabelValues("stats").Observe(time.Since(begin).Seconds())
 	r.metrics.keys.Add(float64(len(l.keys)))
 	return answer, err

@@ -47,7 +47,7 @@ func (r *Reader) getKey(c echo.Context) (err error) {
 	}
 	found, waited, err := ask(c.Request().Context(), r, fresh, func(ctx context.Context) (keyFound, error) {
 		defer r.timed("key", time.Now())
-		return r.lookupKey(ctx, q, fresh)
+		return r.lookupKey(ctx, q, fresh.minAsOf(c.Request()))
 	})
 	if err != nil {
 		return err
@@ -77,7 +77,7 @@ func (r *Reader) parseKeyPath(c echo.Context) (query, error) {
 }
 
 // lookupKey asks for the key and for its total at once. Both come from the same partition: the provenance is that of the total.
-func (r *Reader) lookupKey(ctx context.Context, q query, fresh *freshness) (keyFound, error) {
+func (r *Reader) lookupKey(ctx context.Context, q query, minAsOf int64) (keyFound, error) {
 	group, ctx := errgroup.WithContext(ctx)
 	var found keyFound
 	group.Go(func() error {
@@ -95,7 +95,7 @@ func (r *Reader) lookupKey(ctx context.Context, q query, fresh *freshness) (keyF
 	})
 	group.Go(func() error {
 		var err error
-		found.gathered, err = r.gatherOne(ctx, q, r.manner(false, false, fresh))
+		found.gathered, err = r.gatherOne(ctx, q, r.manner(false, false, minAsOf))
 		return err
 	})
 	err := group.Wait()

@@ -22,7 +22,12 @@ type metrics struct {
 	questions     prometheus.Gauge
 	waiting       prometheus.Gauge
 	coldQuestions prometheus.Gauge
+	sql           prometheus.Gauge
 	refused       *prometheus.CounterVec // by bound
+	keptAnswers   *prometheus.CounterVec // by outcome
+	keptBytes     prometheus.Gauge
+	keptCount     prometheus.Gauge
+	keptEvicted   prometheus.Counter
 }
 
 func newMetrics(r prometheus.Registerer) *metrics {
@@ -82,13 +87,25 @@ func newMetrics(r prometheus.Registerer) *metrics {
 			Name: "quipu_reader_cold_questions_in_flight",
 			Help: "Questions for which cold storage is being read.",
 		}),
+		sql: prometheus.NewGauge(prometheus.GaugeOpts{
+			Name: "quipu_reader_sql_in_flight",
+			Help: "Requests with SQL of people being answered.",
+		}),
 		refused: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "quipu_reader_refused_total",
 			Help: "Requests refused because a bound was reached.",
 		}, []string{"bound"}),
 	}
+	m.keptAnswers = prometheus.NewCounterVec(prometheus.CounterOpts{
+		Name: "quipu_reader_kept_answers_total",
+		Help: "Keys of which a finished answer was kept: unchanged, changed or open since, or stale when the shard could not be asked.",
+	}, []string{"outcome"})
+	m.keptBytes = prometheus.NewGauge(prometheus.GaugeOpts{Name: "quipu_reader_kept_bytes", Help: "What the kept answers take, about."})
+	m.keptCount = prometheus.NewGauge(prometheus.GaugeOpts{Name: "quipu_reader_kept_count", Help: "Answers kept."})
+	m.keptEvicted = prometheus.NewCounter(prometheus.CounterOpts{Name: "quipu_reader_kept_evictions_total", Help: "Answers dropped for want of room."})
+	r.MustRegister(m.keptAnswers, m.keptBytes, m.keptCount, m.keptEvicted)
 	r.MustRegister(m.answers, m.seconds, m.lookups, m.points, m.keys, m.age, m.lacking, m.stale, m.waits, m.waited,
-		m.questions, m.waiting, m.coldQuestions, m.refused)
+		m.questions, m.waiting, m.coldQuestions, m.sql, m.refused)
 	return m
 }
 
@@ -100,6 +117,9 @@ func (m *metrics) answered(call string, err error) {
 	}
 	m.answers.WithLabelValues(call, code).Inc()
 }
+
+// keptTold records what came of a kept answer.
+func (m *metrics) keptTold(outcome string) { m.keptAnswers.WithLabelValues(outcome).Inc() }
 
 // told records what an answer was like.
 func (m *metrics) told(call string, p *wire.Provenance, now time.Time) {

@@ -57,6 +57,9 @@ func maxKeys(s span) int {
 	return max(1, min(wire.MaxKeysPerStats, wire.MaxPointsPerStats/int(s.points())))
 }
 
-func (l *lookup) request(m manner) *wire.StatsRequest {
-	return &wire.StatsRequest{Type: l.kind, Keys: l.keys, From: l.span.from, To: l.span.to, Step: l.span.step, Explain: m.explain, MinAsOf: m.minAsOf}
+func (l *lookup) request(m manner, validators []string) *wire.StatsRequest {
+	return &wire.StatsRequest{
+		Type: l.kind, Keys: l.keys, From: l.span.from, To: l.span.to, Step: l.span.step, Explain: m.explain, MinAsOf: m.minAsOf,
+		Validators: validators,
+	}
 }

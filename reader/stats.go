@@ -35,7 +35,7 @@ func (r *Reader) getStats(c echo.Context) (err error) {
 	}
 	g, waited, err := ask(c.Request().Context(), r, fresh, func(ctx context.Context) (*gathered, error) {
 		defer r.timed("stats", time.Now())
-		return r.gatherOne(ctx, q, r.manner(partial, explain, fresh))
+		return r.gatherOne(ctx, q, r.manner(partial, explain, fresh.minAsOf(c.Request())))
 	})
 	if err != nil {
 		return err

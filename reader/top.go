@@ -53,7 +53,7 @@ func (r *Reader) getTop(c echo.Context) (err error) {
 	if err != nil {
 		return err
 	}
-	request.MinAsOf = fresh.minAsOf()
+	request.MinAsOf = fresh.minAsOf(c.Request())
 	a, waited, err := ask(c.Request().Context(), r, fresh, func(ctx context.Context) (topAnswer, error) {
 		defer r.timed("top", time.Now())
 		return r.top(ctx, request)

@@ -2,7 +2,10 @@ package reader
 
 import (
 	"context"
+	"math"
+	"net/http"
 	"regexp"
+	"strings"
 	"time"
 
 	"github.com/quipudb/quipu/wire"
@@ -40,9 +43,15 @@ func (r *Reader) parseWait(text *string) (*freshness, error) {
 // fresh tells whether an answer holds everything accepted before the arrival: as-of counts what came strictly before it.
 func (f *freshness) fresh(p *wire.Provenance) bool { return p.AsOf > f.arrival && complete(p) }
 
-// minAsOf is the least as-of that is fresh.
-func (f *freshness) minAsOf() int64 {
-	if f == nil {
+// nothingKept is an as-of that no kept answer has.
+const nothingKept = math.MaxInt64
+
+// minAsOf is the least as-of of a kept answer that will do for a request. One that says no-cache wants none.
+func (f *freshness) minAsOf(req *http.Request) int64 {
+	switch {
+	case strings.Contains(req.Header.Get("Cache-Control"), "no-cache"):
+		return nothingKept
+	case f == nil:
 		return 0
 	}
 	return f.arrival + 1

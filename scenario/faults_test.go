@@ -33,7 +33,9 @@ func faults(random *rand.Rand) (all []fault) {
 	for _, name := range pick("cluster-proxy", "cluster-proxy-2") {
 		all = append(all, gone("a cluster proxy is gone", name))
 	}
-	for _, shard := range pick("s1", "s2") {
+	shards := pick("s1", "s2")
+	all = append(all, failovers(shards)...)
+	for _, shard := range shards {
 		all = append(all, replicaGone(shard), bothGone(shard), slowDatabases(shard), holeToProxy(shard))
 	}
 	return append(all, slowProxies(), resets(), zooKeeperGone(), zooKeeperOneSided())

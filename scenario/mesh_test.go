@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"net"
 	"strings"
 	"testing"
 	"time"
@@ -63,10 +64,17 @@ func newMesh(t *testing.T, change func(*local.ClusterConfig)) *mesh {
 	m.rig = &rig{}
 	m.begin(t, func(c *local.ClusterConfig) {
 		c.Writers, c.ClusterProxies, c.ShardProxies, c.SettingsOf = 2, 2, 2, settings
+		c.Settings = append(c.Settings, meshFailover...)
 		if change != nil {
 			change(c)
 		}
 	})
+	for name, link := range m.to { // from here on nobody needs to be asked
+		link.Lead(strings.TrimPrefix(m.url(name), "http://"))
+	}
+	for _, link := range m.zooKeeper {
+		link.Lead(m.Description().ZooKeeper)
+	}
 	m.connect(t)
 	m.linkDatabases(t)
 	m.spread(t)
@@ -109,6 +117,11 @@ func (m *mesh) linkDatabases(t *testing.T) {
 		}
 		return m.directory.SetTopology(t.Context(), topology, version)
 	})
+	for _, shard := range []string{"s1", "s2"} { // they replicate over the link as well
+		host, port, err := net.SplitHostPort(m.to[m.primaryOf(t, shard)].Address())
+		must(t, err)
+		m.root(t, m.replicaOf(t, shard), "STOP SLAVE", fmt.Sprintf("CHANGE MASTER TO MASTER_HOST='%s', MASTER_PORT=%s, MASTER_USE_GTID=slave_pos", host, port), "START SLAVE")
+	}
 }
 
 // primaryOf is which database of a shard the topology says is written to.

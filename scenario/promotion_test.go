@@ -1,10 +1,10 @@
 package scenario_test
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"fmt"
-	"os/exec"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -21,7 +21,7 @@ func TestLostPrimaryIsReplaced(t *testing.T) {
 	seed := drawSeed(t)
 	r := newRig(t, func(c *local.ClusterConfig) {
 		c.Shards, c.Replicas = 1, 1
-		c.Settings = append(c.Settings, "failover.automatic=true") // which rigs otherwise leave to the tests
+		c.Settings = append(c.Settings, automatic)
 	})
 	d := r.Description()
 	s := startStream(t, d.URLs["ingest"], seed, 2)
@@ -129,34 +129,32 @@ func (r *rig) offsets(t *testing.T, database string) (sum int) {
 func (r *rig) awaitPlace(t *testing.T, database, place string) {
 	t.Helper()
 	testkit.Eventually(t, patience, func() error {
-		show := exec.CommandContext(t.Context(), testkit.Binary(t), "cluster", "show", "--json", "--config", r.Description().Config)
-		out, err := show.Output()
-		if err != nil {
-			return err
-		}
-		var found struct {
-			Topology struct {
-				Shards []struct {
-					Databases []struct{ ID, Role, State string }
-				}
-			}
-		}
-		if err := json.Unmarshal(out, &found); err != nil {
-			return err
-		}
-		for _, shard := range found.Topology.Shards {
-			for _, d := range shard.Databases {
-				is := d.State
-				if is == "" {
-					is = d.Role
-				}
-				if d.ID == database && is != place {
-					return fmt.Errorf("%s is %s, want %s", database, is, place)
-				}
-			}
+		if is := r.placeOf(t, database); is != place {
+			return fmt.Errorf("%s is %s, want %s", database, is, place)
 		}
 		return nil
 	})
+}
+
+func (r *rig) placeOf(t *testing.T, database string) string {
+	t.Helper()
+	var found struct {
+		Topology struct {
+			Shards []struct {
+				Databases []struct{ ID, Role, State string }
+			}
+		}
+	}
+	must(t, json.Unmarshal(r.quipu(t, "cluster", "show", "--json"), &found))
+	for _, shard := range found.Topology.Shards {
+		for _, d := range shard.Databases {
+			if d.ID == database {
+				return cmp.Or(d.State, d.Role)
+			}
+		}
+	}
+	t.Fatalf("the topology has no database %s", database)
+	return ""
 }
 
 // answers counts the questions of somebody who asks all the time.

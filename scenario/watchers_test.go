@@ -169,7 +169,7 @@ func (w *watchers) since(begin time.Time, keys []string) outage {
 }
 
 func brief(reason string) string {
-	const most = 160
+	const most = 400
 	if len(reason) > most {
 		return reason[:most]
 	}

@@ -79,12 +79,20 @@ func (p *Proxy) zoneOf(ctx context.Context) string {
 	return p.cfg.Zone
 }
 
-// reading runs a read on the first candidate that can do it.
+// reading runs a read on the first candidate that can do it. If the topology changed meanwhile, which closes pools, it tries once more.
 func (p *Proxy) reading(ctx context.Context, read func(context.Context, *mysql.DB) error) (candidate, error) {
 	all := p.databases.Load()
 	if all == nil {
 		return candidate{}, errNotProbed
 	}
+	from, err := p.readingFrom(ctx, all, read)
+	if now := p.databases.Load(); err != nil && now != nil && now != all && errors.Is(err, mysql.ErrUnavailable) && ctx.Err() == nil {
+		return p.readingFrom(ctx, now, read)
+	}
+	return from, err
+}
+
+func (p *Proxy) readingFrom(ctx context.Context, all *databases, read func(context.Context, *mysql.DB) error) (candidate, error) {
 	err := all.whyNone()
 	for _, c := range p.candidates(all, p.zoneOf(ctx)) {
 		err = read(ctx, c.read)

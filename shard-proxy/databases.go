@@ -8,6 +8,7 @@ import (
 
 	"github.com/quipudb/quipu/cluster"
 	"github.com/quipudb/quipu/mysql"
+	"github.com/quipudb/quipu/mysql/analyst"
 	"github.com/quipudb/quipu/mysql/guard"
 )
 
@@ -18,10 +19,12 @@ type database struct {
 	clusterID string
 	read      *mysql.DB
 	monitor   *mysql.DB
+	analyst   *mysql.DB      // people's
 	primary   *mysql.Primary // nil for replicas
 	health    atomic.Pointer[health]
 	kick      chan struct{} // asks for a probe now
 
+	used    context.Context // ends when the topology has it no longer, or in another role
 	stop    context.CancelFunc
 	stopped chan struct{} // closed when its prober has ended
 }
@@ -55,6 +58,11 @@ func (p *Proxy) open(d cluster.Database, clusterID string) (*database, error) {
 	if out.monitor, err = mysql.Open(monitor); err != nil {
 		return nil, err
 	}
+	people := p.config(d, p.cfg.Analyst, p.cfg.AnalystConnections)
+	people.Schema, people.Class, people.StatementTimeout, people.PlainTimes = analyst.Schema, guard.Analyst, p.cfg.AnalystTimeout, true
+	if out.analyst, err = mysql.Open(people); err != nil {
+		return nil, err
+	}
 	if d.Role != cluster.Primary {
 		return out, nil
 	}
@@ -77,7 +85,7 @@ func (d *database) close() error {
 		d.stop()
 		<-d.stopped
 	}
-	errs := []error{d.read.Close(), d.monitor.Close()}
+	errs := []error{d.read.Close(), d.monitor.Close(), d.analyst.Close()}
 	if d.primary != nil {
 		errs = append(errs, d.primary.DB().Close())
 	}
@@ -143,6 +151,7 @@ func (p *Proxy) adopt(ctx context.Context, s *cluster.Snapshot) error {
 			if d, err = p.open(wanted, s.Settings.ClusterID); err != nil {
 				return err
 			}
+			d.inherit(before.sameServer(wanted, s.Settings.ClusterID))
 			p.startProber(ctx, d)
 			p.log.Info("database is used", "database", d.ID, "address", d.Address, "role", d.Role)
 		}
@@ -163,6 +172,40 @@ func (p *Proxy) adopt(ctx context.Context, s *cluster.Snapshot) error {
 		}
 	}
 	return nil
+}
+
+// inherit takes over what is known of a server in another role: it is not away while it waits for its first probe.
+func (d *database) inherit(from *database) {
+	if from == nil {
+		return
+	}
+	known := *from.health.Load()
+	known.replication = mysql.Replication{}
+	d.health.Store(&known)
+}
+
+// sameServer returns the database in whatever role.
+func (d *databases) sameServer(wanted cluster.Database, clusterID string) *database {
+	if d == nil {
+		return nil
+	}
+	for _, has := range d.list {
+		if has.ID == wanted.ID && has.Address == wanted.Address && has.clusterID == clusterID {
+			return has
+		}
+	}
+	return nil
+}
+
+// whileUsed ends ctx when the database is no longer used: a write that a frozen server holds must not keep others from the next primary. What becomes of
+// it is not known.
+func (d *database) whileUsed(ctx context.Context) (context.Context, context.CancelFunc) {
+	ctx, cancel := context.WithCancel(ctx)
+	stop := context.AfterFunc(d.used, cancel)
+	return ctx, func() {
+		stop()
+		cancel()
+	}
 }
 
 // find returns the database that is the same in every respect.

@@ -37,6 +37,7 @@ type health struct {
 // startProber begins to watch a database. Its close ends that.
 func (p *Proxy) startProber(ctx context.Context, d *database) {
 	ctx, d.stop = context.WithCancel(ctx)
+	d.used = ctx
 	go func() {
 		defer close(d.stopped)
 		p.watch(ctx, d)

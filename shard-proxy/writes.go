@@ -55,6 +55,8 @@ func (p *Proxy) apply(ctx context.Context, r *wire.ApplyRequest) (*wire.ApplyAns
 	if err != nil {
 		return nil, err
 	}
+	ctx, cancel := d.whileUsed(ctx)
+	defer cancel()
 	begin := time.Now()
 	err = d.primary.Apply(ctx, &mysql.ApplyRequest{
 		Partition: r.Partition, Epoch: r.Epoch, Expected: r.Expected, Next: r.Next, WindowFrom: r.WindowFrom, AsOf: r.AsOf,
@@ -93,6 +95,8 @@ func (p *Proxy) claim(ctx context.Context, r *wire.ClaimRequest) (*wire.Checkpoi
 	if err != nil {
 		return nil, err
 	}
+	ctx, cancel := d.whileUsed(ctx)
+	defer cancel()
 	claimed, err := d.primary.Claim(ctx, r.Partition, r.Owner, r.MinEpoch)
 	if err != nil {
 		d.suspect(err)

@@ -138,8 +138,9 @@ func newFailoverPlanCommand(s *settings) *cobra.Command {
 		Use:   "plan",
 		Short: "Show what a failover would do, and why or why not",
 		Long: `Asks everybody about a shard, or all of them, and shows which database would become the
-primary, how much the event log would bring back, and what speaks against it. Nothing is
-changed. The exit code is 1 if a failover of any of them would be refused.`,
+primary if the present one was lost, how much the event log would bring back, and what speaks
+against it. Nothing is changed. The exit code is 1 if a failover of any of them would be
+refused.`,
 		Example: `  quipu failover plan
   quipu failover plan --shard s1 --planned --json`,
 		Args: noArguments,
@@ -156,7 +157,7 @@ changed. The exit code is 1 if a failover of any of them would be refused.`,
 					if err != nil {
 						return err
 					}
-					if !p.Allowed() {
+					if !p.Allowed() && !onlyAlive(p) {
 						refused++
 					}
 					plans = append(plans, p)
@@ -259,8 +260,11 @@ func printPlans(out io.Writer, plans []*failover.Plan, asJSON bool) error {
 }
 
 func showPlan(out io.Writer, p *failover.Plan) error {
-	verdict := "would become the primary"
-	if !p.Allowed() {
+	verdict := "would be done"
+	switch {
+	case onlyAlive(p):
+		verdict = "would be done if the primary was lost"
+	case !p.Allowed():
 		verdict = "REFUSED"
 	}
 	fmt.Fprintf(out, "shard %s: %s → %s, %s\n", p.Shard, orNone(p.From), orNone(p.To), verdict)
@@ -286,6 +290,11 @@ func showPlan(out io.Writer, p *failover.Plan) error {
 		})
 	}
 	return printTable(out, table)
+}
+
+// onlyAlive tells whether nothing speaks against a plan but that the primary answers.
+func onlyAlive(p *failover.Plan) bool {
+	return len(p.Refusals) == 1 && p.Refusals[0].Code == failover.RefusedAlive
 }
 
 func orNone(id string) string {

@@ -36,8 +36,8 @@ func newReplicaRebuildCommand(s *settings) *cobra.Command {
 holds, over SQL, and has it follow the primary. Everything goes on meanwhile; the database is
 not read before it follows. If it was interrupted, run it again.
 
-It takes about a minute for ten million rows. For a database of hundreds of gigabytes a backup
-is quicker: quipu backup restore, on the database's own host.
+For a database of hundreds of gigabytes a copy with the server's own tools, on the hosts, is
+quicker.
 
 It connects as accounts.rebuild, besides accounts.failover and accounts.replicate.`,
 		Example: `  quipu replica rebuild --shard s1 --database s1-a

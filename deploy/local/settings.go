@@ -98,6 +98,7 @@ func (c *Cluster) roleSettings(name, role, shard string) settings {
 		s.account("apply", AccountApply, c.folder)
 		s.account("read", AccountRead, c.folder)
 		s.account("monitor", AccountMonitor, c.folder)
+		s.account("analyst", AccountAnalyst, c.folder)
 	}
 	return s
 }
