@@ -51,7 +51,10 @@ section failover. docs/failover.md says what happens when, and what to do.`,
 }
 
 // failoverAccounts are the users that the keeper works as, and that replicas connect as.
-type failoverAccounts struct{ own, replicate failover.Account }
+type failoverAccounts struct {
+	own, replicate failover.Account
+	rebuild        *failover.Account // nil: it rebuilds nothing by itself
+}
 
 func readFailoverAccounts(cfg *config.Effective) (a failoverAccounts, err error) {
 	for _, account := range []struct {
@@ -63,6 +66,13 @@ func readFailoverAccounts(cfg *config.Effective) (a failoverAccounts, err error)
 			return failoverAccounts{}, err
 		}
 		*account.to = failover.Account{User: account.from.User, Password: password}
+	}
+	if cfg.Failover.Rebuild {
+		password, err := cfg.Accounts.Rebuild.ReadPassword()
+		if err != nil {
+			return failoverAccounts{}, err
+		}
+		a.rebuild = &failover.Account{User: cfg.Accounts.Rebuild.User, Password: password}
 	}
 	return a, nil
 }
@@ -89,6 +99,9 @@ func failoverConfig(cfg *config.Effective, accounts failoverAccounts, c failover
 	f := cfg.Failover
 	c.Account, c.Replicate, c.TLS = accounts.own, accounts.replicate, databaseTLS(cfg.ShardProxy.DatabaseTLS)
 	c.Writers = []string{cfg.Accounts.Apply.User, cfg.Accounts.Migrate.User}
+	if accounts.rebuild != nil {
+		c.Rebuild = &failover.RebuildRequest{Account: *accounts.rebuild, Schemas: rebuiltSchemas(), Progress: func(string, int64, bool) {}}
+	}
 	c.Automatic, c.Interval, c.Confirm, c.Silence, c.Timeout = f.Automatic, f.Interval, f.Confirm, f.Silence, f.Timeout
 	c.Fence, c.CatchUp, c.Drain, c.Rejoin = f.Fence, f.CatchUp, f.Drain, f.Rejoin
 	c.Rules = failover.Rules{AcrossZones: f.AcrossZones, MaxAtOnce: f.MaxAtOnce, Pause: f.Pause, MaxPerShard: f.MaxPerShard, Period: f.Period}
