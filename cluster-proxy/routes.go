@@ -31,6 +31,7 @@ func (p *Proxy) Register(e *echo.Echo, v *auth.Verifier) {
 	post(wire.PathTop, "top", question, p.cfg.ReadTimeout, serve(p.top))
 	post(wire.PathKeyInfo, "lookup_key", question, p.cfg.ReadTimeout, serve(p.lookupKey))
 	post(wire.PathKeysImport, "import_keys", question, p.cfg.ApplyTimeout, serve(p.importKeys))
+	post(wire.PathSQL, "sql", question, sqlTimeout, p.serveSQL)
 	g.GET(wire.PathQueries, p.bounded("queries", question, p.cfg.ReadTimeout, p.serveQueries))
 	g.DELETE(wire.PathQueries+"/:id", p.bounded("kill_query", question, killTimeout, p.serveKill))
 	g.GET(wire.PathCheckpoints, p.bounded("checkpoints", write, p.cfg.ReadTimeout, p.serveCheckpoints)) // the log needs it to be trimmed

@@ -60,7 +60,7 @@ type Auth struct {
 // Token is a bearer token, known by its hash alone.
 type Token struct {
 	Name   string   `yaml:"name"`
-	Scopes []string `yaml:"scopes" oneof:"write read admin internal"`
+	Scopes []string `yaml:"scopes" oneof:"write read sql admin internal"`
 	SHA256 string   `yaml:"sha256"`
 }
 
@@ -86,6 +86,7 @@ type Accounts struct {
 	Monitor Account `yaml:"monitor"`
 	Migrate Account `yaml:"migrate"`
 	Backup  Account `yaml:"backup"`
+	Analyst Account `yaml:"analyst"`
 
 	Failover  Account `yaml:"failover"`
 	Replicate Account `yaml:"replicate"`

@@ -56,27 +56,29 @@ type ClusterProxy struct {
 
 // ShardProxy configures the guard of one shard.
 type ShardProxy struct {
-	Listen            string        `yaml:"listen"`
-	Advertise         string        `yaml:"advertise"`
-	Shard             string        `yaml:"shard"`
-	MaxLag            time.Duration `yaml:"max_lag" range:"10ms..1d"`
-	ApplyTimeout      time.Duration `yaml:"apply_timeout" range:"100ms..5m"`
-	PointTimeout      time.Duration `yaml:"point_timeout" range:"10ms..5m"`
-	SeriesTimeout     time.Duration `yaml:"series_timeout" range:"10ms..5m"`
-	ScanTimeout       time.Duration `yaml:"scan_timeout" range:"10ms..5m"`
-	AdminTimeout      time.Duration `yaml:"admin_timeout" range:"10ms..5m"`
-	ApplyConnections  int           `yaml:"apply_connections" range:"1..64"`
-	ReadConnections   int           `yaml:"read_connections" range:"1..1000"`
-	CachedKeys        int           `yaml:"cached_keys" range:"1000..100000000"`
-	ThrottleLag       time.Duration `yaml:"throttle_lag" range:"0s..1d"`
-	ThrottleSlowdown  int           `yaml:"throttle_slowdown" range:"0..100"`
-	CacheBytes        Size          `yaml:"cache_bytes" range:"0B..1TiB"`
-	CacheOpen         time.Duration `yaml:"cache_open" range:"1ms..1m"`
-	CacheWaiters      int           `yaml:"cache_waiters" range:"1..100000"`
-	ProbeInterval     time.Duration `yaml:"probe_interval" range:"50ms..1m"`
-	ProbeTimeout      time.Duration `yaml:"probe_timeout" range:"50ms..1m"`
-	PartitionInterval time.Duration `yaml:"partition_interval" range:"1s..1h"`
-	DatabaseTLS       string        `yaml:"database_tls" oneof:"off verify"`
+	Listen             string        `yaml:"listen"`
+	Advertise          string        `yaml:"advertise"`
+	Shard              string        `yaml:"shard"`
+	MaxLag             time.Duration `yaml:"max_lag" range:"10ms..1d"`
+	ApplyTimeout       time.Duration `yaml:"apply_timeout" range:"100ms..5m"`
+	PointTimeout       time.Duration `yaml:"point_timeout" range:"10ms..5m"`
+	SeriesTimeout      time.Duration `yaml:"series_timeout" range:"10ms..5m"`
+	ScanTimeout        time.Duration `yaml:"scan_timeout" range:"10ms..5m"`
+	AdminTimeout       time.Duration `yaml:"admin_timeout" range:"10ms..5m"`
+	AnalystTimeout     time.Duration `yaml:"analyst_timeout" range:"10ms..5m"`
+	ApplyConnections   int           `yaml:"apply_connections" range:"1..64"`
+	ReadConnections    int           `yaml:"read_connections" range:"1..1000"`
+	AnalystConnections int           `yaml:"analyst_connections" range:"1..100"`
+	CachedKeys         int           `yaml:"cached_keys" range:"1000..100000000"`
+	ThrottleLag        time.Duration `yaml:"throttle_lag" range:"0s..1d"`
+	ThrottleSlowdown   int           `yaml:"throttle_slowdown" range:"0..100"`
+	CacheBytes         Size          `yaml:"cache_bytes" range:"0B..1TiB"`
+	CacheOpen          time.Duration `yaml:"cache_open" range:"1ms..1m"`
+	CacheWaiters       int           `yaml:"cache_waiters" range:"1..100000"`
+	ProbeInterval      time.Duration `yaml:"probe_interval" range:"50ms..1m"`
+	ProbeTimeout       time.Duration `yaml:"probe_timeout" range:"50ms..1m"`
+	PartitionInterval  time.Duration `yaml:"partition_interval" range:"1s..1h"`
+	DatabaseTLS        string        `yaml:"database_tls" oneof:"off verify"`
 }
 
 // Reader configures the role that answers questions.
@@ -91,6 +93,8 @@ type Reader struct {
 	BatchPoints  int           `yaml:"batch_points" range:"1..50000"`
 	BatchQueries int           `yaml:"batch_queries" range:"1..1000"`
 	BatchBytes   Size          `yaml:"batch_bytes" range:"1KiB..64MiB"`
+	SQLQuestions int           `yaml:"sql_questions" range:"1..1000"`
+	SQLTimeout   time.Duration `yaml:"sql_timeout" range:"100ms..10m"`
 
 	CacheBytes Size `yaml:"cache_bytes" range:"0B..1TiB"`
 
@@ -128,6 +132,7 @@ type Failover struct {
 	CatchUp     time.Duration `yaml:"catch_up" range:"0s..1h"`
 	Drain       time.Duration `yaml:"drain" range:"100ms..1h"`
 	Rejoin      time.Duration `yaml:"rejoin" range:"100ms..1h"`
+	Rebuild     bool          `yaml:"automatic_rebuild"`
 	AcrossZones bool          `yaml:"across_zones"`
 	MaxAtOnce   int           `yaml:"max_at_once" range:"1..1000"`
 	Pause       time.Duration `yaml:"pause" range:"1s..7d"`

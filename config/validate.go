@@ -80,8 +80,8 @@ func (k *checker) tokens(tokens []Token) {
 		k.require(at+".name", isName(t.Name, 100) && !names[t.Name] && t.Name != "internal",
 			"must be a name of its own of letters, digits, - or _, and not internal, is %q", t.Name)
 		names[t.Name] = true
-		k.require(at+".scopes", len(t.Scopes) > 0, "must name at least one of write, read, admin, internal")
-		k.that(at+".scopes", checkWords(reflect.ValueOf(t.Scopes), []string{"write", "read", "admin", "internal"}))
+		k.require(at+".scopes", len(t.Scopes) > 0, "must name at least one of write, read, sql, admin, internal")
+		k.that(at+".scopes", checkWords(reflect.ValueOf(t.Scopes), []string{"write", "read", "sql", "admin", "internal"}))
 		hash, err := hex.DecodeString(t.SHA256)
 		k.require(at+".sha256", err == nil && len(hash) == 32, "must be 64 hex digits: the output of quipu token create")
 	}

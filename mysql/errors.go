@@ -67,6 +67,7 @@ const (
 	numSchemaDenied    = 1044
 	numTableDenied     = 1142
 	numColumnDenied    = 1143
+	numRoutineDenied   = 1370
 	numNoSuchThread    = 1094
 	numNoSuchQuery     = 1957 // MariaDB
 	numStatementTime   = 1969 // MariaDB

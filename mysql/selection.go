@@ -122,7 +122,7 @@ func meaningOfSelection(err error) error {
 		return meaning(err)
 	}
 	switch e.Number {
-	case numTableDenied, numColumnDenied, numSchemaDenied:
+	case numTableDenied, numColumnDenied, numSchemaDenied, numRoutineDenied:
 		return &SelectionError{Denied: true, Message: e.Message}
 	}
 	switch string(e.SQLState[:2]) {

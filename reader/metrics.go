@@ -22,6 +22,7 @@ type metrics struct {
 	questions     prometheus.Gauge
 	waiting       prometheus.Gauge
 	coldQuestions prometheus.Gauge
+	sql           prometheus.Gauge
 	refused       *prometheus.CounterVec // by bound
 	keptAnswers   *prometheus.CounterVec // by outcome
 	keptBytes     prometheus.Gauge
@@ -88,6 +89,10 @@ func newMetrics(r prometheus.Registerer) *metrics {
 			Name: "quipu_reader_cold_questions_in_flight",
 			Help: "Questions for which cold storage is being read.",
 		}),
+		sql: prometheus.NewGauge(prometheus.GaugeOpts{
+			Name: "quipu_reader_sql_in_flight",
+			Help: "Requests with SQL of people being answered.",
+		}),
 		refused: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "quipu_reader_refused_total",
 			Help: "Requests refused because a bound was reached.",
@@ -106,7 +111,7 @@ func newMetrics(r prometheus.Registerer) *metrics {
 	}, []string{"outcome"})
 	r.MustRegister(m.convoys, m.passengers, m.keptAnswers, m.keptBytes, m.keptCount, m.keptEvicted)
 	r.MustRegister(m.answers, m.seconds, m.lookups, m.points, m.keys, m.age, m.lacking, m.stale, m.waits, m.waited,
-		m.questions, m.waiting, m.coldQuestions, m.refused)
+		m.questions, m.waiting, m.coldQuestions, m.sql, m.refused)
 	return m
 }
 

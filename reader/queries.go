@@ -3,6 +3,7 @@ package reader
 import (
 	"context"
 	"errors"
+	"io"
 
 	"github.com/labstack/echo/v4"
 
@@ -13,6 +14,8 @@ import (
 type Desk interface {
 	Queries(ctx context.Context, digests bool) (*wire.QueriesAnswer, error)
 	KillQuery(ctx context.Context, id string) (*wire.QueryKilled, error)
+	// SQL returns the answer of one shard as it comes: wire.SQLRecords, one a line.
+	SQL(ctx context.Context, shard string, request *wire.SQLRequest) (io.ReadCloser, error)
 }
 
 var errNoDesk = wire.NewProblem(wire.CodeUnavailable, "this reader has no way to the databases").WithRetryAfter(retryAfter)

@@ -2,6 +2,7 @@ package reader_test
 
 import (
 	"context"
+	"io"
 	"net/http"
 	"net/http/httptest"
 	"testing"
@@ -15,6 +16,11 @@ import (
 type desk struct {
 	killed string
 	err    error
+	sql    func(shard string, r *wire.SQLRequest) (io.ReadCloser, error)
+}
+
+func (d *desk) SQL(_ context.Context, shard string, r *wire.SQLRequest) (io.ReadCloser, error) {
+	return d.sql(shard, r)
 }
 
 func (d *desk) Queries(_ context.Context, digests bool) (*wire.QueriesAnswer, error) {

@@ -33,8 +33,9 @@ type Config struct {
 	Proxy Proxy
 	// EventTypes returns the registered event types by name, nil as long as they are not known.
 	EventTypes func() map[string]event.Type
-	// Desk is asked for people; nil: they are told that it is away.
-	Desk Desk
+	// Desk is asked for people, and Shards lists the shards for them, nil as long as they are not known; without both people are told that they are away.
+	Desk   Desk
+	Shards func() []string
 	// Cold is where what shards say is in cold storage can be read; nil if there is none.
 	Cold Cold
 	// Partition returns the partition that counts a key, and false as long as the number of partitions is not known; nil: it never is. It
@@ -61,6 +62,8 @@ type Limits struct {
 	BatchPoints  int           // points of all the series of one batch: 50,000
 	BatchQueries int           // queries of one batch: 1,000
 	BatchBytes   int64         // body of one batch: 1 MiB
+	SQL          int           // requests with SQL of people in flight: 16
+	SQLTimeout   time.Duration // of one of them: 5 minutes
 }
 
 func (l Limits) withDefaults() Limits {
@@ -77,6 +80,8 @@ func (l Limits) withDefaults() Limits {
 	setDefault(&l.BatchPoints, wire.MaxPointsPerStats)
 	setDefault(&l.BatchQueries, 1000)
 	setDefault(&l.BatchBytes, 1<<20)
+	setDefault(&l.SQL, 16)
+	setDefault(&l.SQLTimeout, 5*time.Minute)
 	return l
 }
 
@@ -91,6 +96,7 @@ func setDefault[T comparable](field *T, value T) {
 type Reader struct {
 	proxy     Proxy
 	desk      Desk
+	shards    func() []string
 	types     func() map[string]event.Type
 	cold      Cold
 	partition func(eventType, key string) (int, bool)
@@ -100,6 +106,7 @@ type Reader struct {
 	metrics   *metrics
 	questions gate
 	waits     gate
+	sql       gate
 	// coldQuestions is a bound of its own: however slow cold storage is, there is room for questions that don't need it.
 	coldQuestions gate
 	kept          *kept
@@ -124,9 +131,10 @@ func New(cfg Config) (*Reader, error) {
 	limits := cfg.Limits.withDefaults()
 	m := newMetrics(cfg.Registry)
 	return &Reader{
-		proxy: cfg.Proxy, desk: cfg.Desk, types: cfg.EventTypes, cold: cfg.Cold, partition: cfg.Partition, now: cfg.Now, limits: limits, logger: cfg.Logger, metrics: m,
+		proxy: cfg.Proxy, desk: cfg.Desk, shards: cfg.Shards, types: cfg.EventTypes, cold: cfg.Cold, partition: cfg.Partition, now: cfg.Now, limits: limits, logger: cfg.Logger, metrics: m,
 		questions:     newGate("questions", limits.Questions, m.questions, m.refused),
 		waits:         newGate("waits", limits.Waits, m.waiting, m.refused),
+		sql:           newGate("requests with SQL", limits.SQL, m.sql, m.refused),
 		coldQuestions: newGate("cold questions", limits.Cold, m.coldQuestions, m.refused),
 		kept:          newKept(limits.KeptBytes, m),
 		convoy:        newConvoy(cfg.Proxy, limits.Timeout, m),
@@ -151,7 +159,7 @@ func (r *Reader) Ready(context.Context) error {
 	return nil
 }
 
-// Register adds the routes. What asks for counts wants the scope read, what looks into the databases the scope admin; the console page and the document are open.
+// Register adds the routes. What asks for counts wants the scope read, SQL of people the scope sql, what looks into the databases the scope admin; the console page and the document are open.
 func (r *Reader) Register(e *echo.Echo, v *auth.Verifier) {
 	read := v.Require(auth.Read)
 	get := func(path string, h echo.HandlerFunc, m ...echo.MiddlewareFunc) {
@@ -166,6 +174,7 @@ func (r *Reader) Register(e *echo.Echo, v *auth.Verifier) {
 	admin := v.Require(auth.Admin)
 	get("/v1/queries", r.getQueries, admin)
 	e.DELETE("/v1/queries/:id", r.deleteQuery, admin)
+	e.POST("/v1/sql", r.postSQL, v.Require(auth.SQL))
 	get("/openapi.json", r.document.serve)
 	get("/", r.console.serve)
 }

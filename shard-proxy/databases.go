@@ -8,6 +8,7 @@ import (
 
 	"github.com/quipudb/quipu/cluster"
 	"github.com/quipudb/quipu/mysql"
+	"github.com/quipudb/quipu/mysql/analyst"
 	"github.com/quipudb/quipu/mysql/guard"
 )
 
@@ -18,6 +19,7 @@ type database struct {
 	clusterID string
 	read      *mysql.DB
 	monitor   *mysql.DB
+	analyst   *mysql.DB      // people's
 	primary   *mysql.Primary // nil for replicas
 	health    atomic.Pointer[health]
 	kick      chan struct{} // asks for a probe now
@@ -56,6 +58,11 @@ func (p *Proxy) open(d cluster.Database, clusterID string) (*database, error) {
 	if out.monitor, err = mysql.Open(monitor); err != nil {
 		return nil, err
 	}
+	people := p.config(d, p.cfg.Analyst, p.cfg.AnalystConnections)
+	people.Schema, people.Class, people.StatementTimeout, people.PlainTimes = analyst.Schema, guard.Analyst, p.cfg.AnalystTimeout, true
+	if out.analyst, err = mysql.Open(people); err != nil {
+		return nil, err
+	}
 	if d.Role != cluster.Primary {
 		return out, nil
 	}
@@ -78,7 +85,7 @@ func (d *database) close() error {
 		d.stop()
 		<-d.stopped
 	}
-	errs := []error{d.read.Close(), d.monitor.Close()}
+	errs := []error{d.read.Close(), d.monitor.Close(), d.analyst.Close()}
 	if d.primary != nil {
 		errs = append(errs, d.primary.DB().Close())
 	}

@@ -23,6 +23,9 @@ type metrics struct {
 	throttled  *prometheus.CounterVec
 	rows       prometheus.Counter
 	rollupRows *prometheus.CounterVec
+	sqlRows    prometheus.Counter
+	sqlBytes   prometheus.Counter
+	sqlCut     *prometheus.CounterVec
 	archive    archiveMetrics
 	cache      *cacheMetrics
 	cachedKeys prometheus.Gauge
@@ -67,6 +70,9 @@ func newMetrics(r prometheus.Registerer) *metrics {
 			frozenBefore:  gauge("archive_frozen_before_seconds", "Before this instant rows never change, seconds since 1970.", "resolution"),
 			coldBefore:    gauge("archive_cold_before_seconds", "Before this instant rows are read from cold storage, seconds since 1970.", "resolution"),
 		},
+		sqlRows:    f.NewCounter(prometheus.CounterOpts{Name: "quipu_shard_proxy_sql_rows_total", Help: "Rows sent to analysts."}),
+		sqlBytes:   f.NewCounter(prometheus.CounterOpts{Name: "quipu_shard_proxy_sql_bytes_total", Help: "Bytes of rows sent to analysts."}),
+		sqlCut:     counter("sql_truncated_total", "Answers to analysts that a bound cut short.", "bound"),
 		rollupRows: counter("rolled_up_rows_total", "Coarse rows that the roll-up wrote.", "resolution"),
 		cachedKeys: f.NewGauge(prometheus.GaugeOpts{Name: "quipu_shard_proxy_cached_keys_count", Help: "Key ids in memory."}),
 		reads:      counter("reads_total", "Answers by the database that gave them.", "database", "role", "stale"),
@@ -85,6 +91,15 @@ func newMetrics(r prometheus.Registerer) *metrics {
 func (m *metrics) called(call string, err error, took time.Duration) {
 	m.calls.WithLabelValues(call, wire.CodeLabel(err)).Inc()
 	m.seconds.WithLabelValues(call).Observe(took.Seconds())
+}
+
+// asked takes what a statement of an analyst gave.
+func (m *metrics) asked(end *wire.SQLEnd) {
+	m.sqlRows.Add(float64(end.Rows))
+	m.sqlBytes.Add(float64(end.Bytes))
+	if end.Truncated != "" {
+		m.sqlCut.WithLabelValues(end.Truncated).Inc()
+	}
 }
 
 func (m *metrics) applied(rows, cachedKeys int) {

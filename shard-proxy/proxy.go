@@ -8,6 +8,7 @@
 //	Stats, Top ────────────► kept answers, what is missing once ─┐
 //	lookup ────────────────► admission ──► replica within the lag bound → primary → replica beyond it, labelled stale
 //	rows for the archive ──► admission ──► replica, if it has them frozen → primary
+//	SQL of people ─────────► admission ──► replica, under the analysts' account
 //	Checkpoints, references ─────────────► every database
 //	                             ▲
 //	         prober: reads each database's checkpoints with hysteresis; unknown is not healthy
@@ -39,6 +40,7 @@ import (
 
 	"github.com/quipudb/quipu/cluster"
 	"github.com/quipudb/quipu/event"
+	"github.com/quipudb/quipu/mysql/analyst"
 	"github.com/quipudb/quipu/mysql/guard"
 	"github.com/quipudb/quipu/wire"
 )
@@ -56,19 +58,22 @@ type Config struct {
 	EventTypes func() map[string]event.Type // registered types; optional
 
 	Apply, Read, Monitor Account
-	Schema               string // "quipu"
-	TLS                  string // see mysql.Config
+	Analyst              Account // of people's SQL; without a user there is none
+	Schema               string  // "quipu"
+	TLS                  string  // see mysql.Config
 
-	MaxLag        time.Duration // of a replica that is read, and of an answer that is not stale; 5 s
-	ApplyTimeout  time.Duration // of an Apply, a Claim or an import; 20 s
-	PointTimeout  time.Duration // of a read of keys; 5 s
-	SeriesTimeout time.Duration // of a read of keys over time; 8 s
-	ScanTimeout   time.Duration // of a ranking; 20 s
-	AdminTimeout  time.Duration // of one statement of everything else that reads; 20 s
+	MaxLag         time.Duration // of a replica that is read, and of an answer that is not stale; 5 s
+	ApplyTimeout   time.Duration // of an Apply, a Claim or an import; 20 s
+	PointTimeout   time.Duration // of a read of keys; 5 s
+	SeriesTimeout  time.Duration // of a read of keys over time; 8 s
+	ScanTimeout    time.Duration // of a ranking; 20 s
+	AdminTimeout   time.Duration // of one statement of everything else that reads; 20 s
+	AnalystTimeout time.Duration // of a statement of a person, its rows' reading included; 30 s
 
-	ApplyConnections int // to the primary, for flushes; 4
-	ReadConnections  int // to each database; 16
-	CachedKeys       int // key ids kept in memory; 1,000,000
+	ApplyConnections   int // to the primary, for flushes; 4
+	ReadConnections    int // to each database; 16
+	AnalystConnections int // to each database, for people; 2
+	CachedKeys         int // key ids kept in memory; 1,000,000
 
 	ThrottleLag      time.Duration // of a replica, beyond which writers are slowed down; 0: never
 	ThrottleSlowdown int           // times the usual cost of a row, beyond which writers are slowed down; 0: never
@@ -86,14 +91,14 @@ type Config struct {
 func (c Config) withDefaults() Config {
 	for field, value := range map[*time.Duration]time.Duration{
 		&c.MaxLag: 5 * time.Second, &c.ApplyTimeout: 20 * time.Second, &c.PointTimeout: 5 * time.Second, &c.ScanTimeout: 20 * time.Second,
-		&c.SeriesTimeout: 8 * time.Second, &c.AdminTimeout: 20 * time.Second,
+		&c.SeriesTimeout: 8 * time.Second, &c.AdminTimeout: 20 * time.Second, &c.AnalystTimeout: 30 * time.Second,
 		&c.ProbeInterval: 500 * time.Millisecond, &c.ProbeTimeout: 2 * time.Second, &c.PartitionInterval: time.Minute,
 	} {
 		if *field <= 0 {
 			*field = value
 		}
 	}
-	for field, value := range map[*int]int{&c.ApplyConnections: 4, &c.ReadConnections: 16} {
+	for field, value := range map[*int]int{&c.ApplyConnections: 4, &c.ReadConnections: 16, &c.AnalystConnections: 2} {
 		if *field <= 0 {
 			*field = value
 		}
@@ -120,6 +125,7 @@ type Proxy struct {
 	turn      atomic.Uint64 // spreads reads over replicas
 	tide      tide
 	guard     *guard.Guard
+	parser    *analyst.Parser
 	throttle  *throttle
 
 	cache   *resultCache
@@ -127,7 +133,7 @@ type Proxy struct {
 	flights *flights
 
 	flushes, small, points, scans, rollups *class
-	archives, exports, asks                *class
+	archives, exports, asks, analysts      *class
 }
 
 // Room for calls that wait for a place in their class, a place.
@@ -137,6 +143,7 @@ const (
 	rollupCalls     = 1  // steps of a roll-up at a time: they follow each other
 	archiveCalls    = 1  // changes of the archive at a time: they follow each other
 	exportCalls     = 2  // portions of rows for the archive at a time: each keeps a core busy
+	analystsWaiting = 4  // statements of people that may wait for each place
 	waitingAPlace   = 16 // calls that may wait for each place
 	spareConnection = 2  // for key ids and time partitions beside the transactions
 )
@@ -149,7 +156,7 @@ func New(cfg Config) (*Proxy, error) {
 	}
 	m := newMetrics(cfg.Registerer)
 	p := &Proxy{
-		guard: newGuard(cfg), throttle: newThrottle(cfg, m),
+		guard: newGuard(cfg), parser: analyst.NewParser(), throttle: newThrottle(cfg, m),
 		cfg: cfg, log: cfg.Logger.With("shard", cfg.ShardID), metrics: m,
 		flushes: newClass("flush", cfg.ApplyConnections, waitingAPlace, m),
 		small:   newClass("small", smallCalls, waitingAPlace, m),
@@ -158,6 +165,7 @@ func New(cfg Config) (*Proxy, error) {
 		rollups: newClass("rollup", rollupCalls, waitingAPlace, m),
 
 		archives: newClass("archive", archiveCalls, waitingAPlace, m),
+		analysts: newClass("analyst", cfg.AnalystConnections, analystsWaiting, m),
 		exports:  newClass("export", exportCalls, waitingAPlace, m),
 
 		asks:    newClass("ask", cfg.Cache.Waiters+cfg.ReadConnections*(1+waitingAPlace)+scanCalls*(1+waitingAPlace), 1, m),
@@ -174,6 +182,7 @@ func newGuard(cfg Config) *guard.Guard {
 		Name: cfg.ShardID + "~" + cfg.ID,
 		Deadlines: map[guard.Class]time.Duration{
 			guard.Point: cfg.PointTimeout, guard.Series: cfg.SeriesTimeout, guard.Top: cfg.ScanTimeout, guard.Admin: cfg.AdminTimeout, guard.Write: cfg.ApplyTimeout,
+			guard.Analyst: cfg.AnalystTimeout,
 		},
 		Logger: cfg.Logger.With("shard", cfg.ShardID), Registerer: cfg.Registerer,
 	})

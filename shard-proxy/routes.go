@@ -36,6 +36,7 @@ func (p *Proxy) Register(e *echo.Echo, v *auth.Verifier) {
 	p.registerArchive(g)
 	g.GET(wire.PathDatabases, p.served("databases", p.cfg.PointTimeout, p.serveDatabases))
 	p.registerQueries(g)
+	g.POST(wire.PathSQL, p.served("sql", p.cfg.AnalystTimeout, p.serveSQL))
 	g.GET(wire.PathCheckpoints, p.served("checkpoints", p.cfg.PointTimeout, p.serveCheckpoints))
 }
 

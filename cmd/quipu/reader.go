@@ -17,10 +17,11 @@ func newReaderCommand(s *settings) *cobra.Command {
 		Use:   "reader",
 		Short: "Run the query service: answers counts over HTTP",
 		Long: `Runs the role that answers: the HTTP count API (GET /v1/stats, /v1/top, /v1/keys, POST
-/v1/stats:batch), its OpenAPI document (/openapi.json) and a small console page. Every
-answer says up to which instant it counts, and what is missing, if anything is. Detail that
-has left the shards is read from cold storage, where there is one (archive.url). Any number
-of them may run; it holds no state but caches.
+/v1/stats:batch), SQL of people on the replicas (POST /v1/sql), its OpenAPI document
+(/openapi.json) and a small console page. Every answer says up to which instant it counts,
+and what is missing, if anything is. Detail that has left the shards is read from cold
+storage, where there is one (archive.url). Any number of them may run; it holds no state but
+caches.
 
 Settings: the section reader, and archive.url.`,
 		Example: `  quipu reader --config /etc/quipu/quipu.yaml
@@ -48,10 +49,10 @@ func buildReader(_ context.Context, h *host) (duty, error) {
 		Servers: h.servers(cluster.RoleClusterProxy), Zone: h.cfg.Cluster.Zone, Client: h.calls, Timeout: cfg.Timeout, Registerer: h.registry,
 	})
 	r, err := reader.New(reader.Config{
-		Proxy: proxies, Desk: proxies, EventTypes: h.directory.EventTypes, Cold: storage, Partition: h.partitionOf, Registry: h.registry, Logger: h.log,
+		Proxy: proxies, Desk: proxies, Shards: h.shards, EventTypes: h.directory.EventTypes, Cold: storage, Partition: h.partitionOf, Registry: h.registry, Logger: h.log,
 		Limits: reader.Limits{
 			Timeout: cfg.Timeout, MaxWait: cfg.MaxWait, Questions: cfg.Questions, Waits: cfg.Waits, SeriesPoints: cfg.SeriesPoints,
-			BatchPoints: cfg.BatchPoints, BatchQueries: cfg.BatchQueries, BatchBytes: int64(cfg.BatchBytes), KeptBytes: cacheBytes(cfg.CacheBytes),
+			BatchPoints: cfg.BatchPoints, SQL: cfg.SQLQuestions, SQLTimeout: cfg.SQLTimeout, BatchQueries: cfg.BatchQueries, BatchBytes: int64(cfg.BatchBytes), KeptBytes: cacheBytes(cfg.CacheBytes),
 			Cold: cfg.ColdQuestions, ColdTimeout: cfg.ColdTimeout, ColdMaxBytes: int64(cfg.ColdMaxBytes),
 		},
 	})
@@ -60,6 +61,19 @@ func buildReader(_ context.Context, h *host) (duty, error) {
 	}
 	r.Register(h.server.Echo(), h.verifier)
 	return duty{run: r.Run, ready: r.Ready, endsWaits: true, close: closeObjects}, nil
+}
+
+// shards lists the shards, as last known.
+func (h *host) shards() []string {
+	snapshot := h.directory.Snapshot()
+	if snapshot == nil {
+		return nil
+	}
+	ids := make([]string, 0, len(snapshot.Topology.Shards))
+	for _, s := range snapshot.Topology.Shards {
+		ids = append(ids, s.ID)
+	}
+	return ids
 }
 
 // newColdStorage returns cold storage, and what ends its use; nothing where none is configured.

@@ -95,7 +95,7 @@ Exit codes: 0 done; 1 failed; 2 the command line or the configuration can't be u
 	addTo(root, "care", newUpCommand(s), newClusterCommand(s), newMigrateCommand(s), newArchiveCommand(s), newBackupCommand(s), newReplicaCommand(s),
 		newQueriesCommand(s), newTokenCommand(),
 		newConfigCommand(s), newVersionCommand())
-	addTo(root, "data", newEventTypeCommand(s), newKeysCommand(s), newLoadCommand(s))
+	addTo(root, "data", newEventTypeCommand(s), newKeysCommand(s), newSQLCommand(s), newLoadCommand(s))
 	makeStrict(root)
 	return root
 }

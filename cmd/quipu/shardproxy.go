@@ -23,7 +23,8 @@ keep up, watches health and lag, bounds every statement, and makes the tables' t
 partitions ahead of need. Two or more may guard a shard. A database that belongs to another
 shard or cluster, or whose schema this program doesn't know, is not used.
 
-It connects as accounts.apply, accounts.read and accounts.monitor. Settings: the section
+It connects as accounts.apply, accounts.read and accounts.monitor, and as accounts.analyst for
+SQL of people, which it refuses if that account has no password. Settings: the section
 shard_proxy.`,
 		Example: `  quipu shard-proxy --config /etc/quipu/quipu.yaml --shard s1
   quipu shard-proxy --shard s2 --listen 127.0.0.1:8085 --data-dir /tmp/shard-proxy-s2`,
@@ -48,7 +49,7 @@ shard_proxy.`,
 }
 
 // shardAccounts are the users that a shard proxy connects as.
-type shardAccounts struct{ apply, read, monitor shardproxy.Account }
+type shardAccounts struct{ apply, read, monitor, analyst shardproxy.Account }
 
 func readShardAccounts(cfg *config.Effective) (shardAccounts, error) {
 	var accounts shardAccounts
@@ -61,6 +62,13 @@ func readShardAccounts(cfg *config.Effective) (shardAccounts, error) {
 			return shardAccounts{}, err
 		}
 		*a.to = shardproxy.Account{User: a.from.User, Password: password}
+	}
+	if a := cfg.Accounts.Analyst; a.Password != "" || a.PasswordFile != "" { // without it there is no SQL of people
+		password, err := a.ReadPassword()
+		if err != nil {
+			return shardAccounts{}, err
+		}
+		accounts.analyst = shardproxy.Account{User: a.User, Password: password}
 	}
 	return accounts, nil
 }
@@ -77,8 +85,9 @@ func buildShardProxy(h *host, accounts shardAccounts) (duty, error) {
 	}
 	proxy, err := shardproxy.New(shardproxy.Config{
 		ShardID: cfg.Shard, ID: h.member.ID, Zone: h.cfg.Cluster.Zone, Snapshot: h.directory.Snapshot, Changed: h.directory.Changed, EventTypes: h.directory.EventTypes,
-		Apply: accounts.apply, Read: accounts.read, Monitor: accounts.monitor, TLS: databaseTLS(cfg.DatabaseTLS),
+		Apply: accounts.apply, Read: accounts.read, Monitor: accounts.monitor, Analyst: accounts.analyst, TLS: databaseTLS(cfg.DatabaseTLS),
 		MaxLag: cfg.MaxLag, ApplyTimeout: cfg.ApplyTimeout, PointTimeout: cfg.PointTimeout, SeriesTimeout: cfg.SeriesTimeout, ScanTimeout: cfg.ScanTimeout, AdminTimeout: cfg.AdminTimeout,
+		AnalystTimeout: cfg.AnalystTimeout, AnalystConnections: cfg.AnalystConnections,
 		ApplyConnections: cfg.ApplyConnections, ReadConnections: cfg.ReadConnections, CachedKeys: cfg.CachedKeys,
 		ThrottleLag: cfg.ThrottleLag, ThrottleSlowdown: cfg.ThrottleSlowdown,
 		Cache:         shardproxy.CacheConfig{Bytes: cacheBytes(cfg.CacheBytes), OpenFor: cfg.CacheOpen, Waiters: cfg.CacheWaiters},

@@ -92,12 +92,14 @@ func (c *Cluster) roleSettings(name, role, shard string) settings {
 	if role == "failover" {
 		s.account("failover", AccountFailover, c.folder)
 		s.account("replicate", AccountReplicate, c.folder)
+		s.account("rebuild", AccountRebuild, c.folder)
 	}
 	if shard != "" {
 		s[section+".shard"] = shard
 		s.account("apply", AccountApply, c.folder)
 		s.account("read", AccountRead, c.folder)
 		s.account("monitor", AccountMonitor, c.folder)
+		s.account("analyst", AccountAnalyst, c.folder)
 	}
 	return s
 }

@@ -29,12 +29,13 @@ type Scope string
 const (
 	Write    Scope = "write"    // send events
 	Read     Scope = "read"     // ask for counts, metrics
+	SQL      Scope = "sql"      // SQL of people
 	Admin    Scope = "admin"    // everything
 	Internal Scope = "internal" // calls between Quipu's own processes
 )
 
 // Scopes lists every scope.
-func Scopes() []Scope { return []Scope{Write, Read, Admin, Internal} }
+func Scopes() []Scope { return []Scope{Write, Read, SQL, Admin, Internal} }
 
 // MaxTokens bounds how many tokens a process compares each request with.
 const MaxTokens = 256

@@ -57,6 +57,25 @@ func DecodeJSON(body []byte, in any) error {
 	return problem
 }
 
+// DecodeJSONNumbers is DecodeJSON that leaves numbers of no given type as they were written (json.Number), and refuses unknown fields.
+func DecodeJSONNumbers(body []byte, in any) error {
+	decoder := json.NewDecoder(bytes.NewReader(body))
+	decoder.UseNumber()
+	decoder.DisallowUnknownFields()
+	err := decoder.Decode(in)
+	if err == nil && len(bytes.TrimSpace(body[decoder.InputOffset():])) > 0 {
+		err = errors.New("there is more behind the value")
+	}
+	if err == nil {
+		return nil
+	}
+	problem := wire.NewProblem(wire.CodeBadRequest, "decode request: %v", err).WithCause(err)
+	if syntax, ok := errors.AsType[*json.SyntaxError](err); ok {
+		problem.ByteOffset = &syntax.Offset
+	}
+	return problem
+}
+
 // SendJSON answers with 200 and out as JSON.
 func SendJSON(c echo.Context, out any) error {
 	body, err := json.Marshal(out)

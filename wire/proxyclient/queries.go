@@ -2,6 +2,7 @@ package proxyclient
 
 import (
 	"context"
+	"io"
 	"net/http"
 	"net/url"
 	"time"
@@ -11,6 +12,9 @@ import (
 
 // killTimeout bounds a kill whose context has no deadline.
 const killTimeout = 15 * time.Second
+
+// sqlTimeout bounds how long an answer to SQL may take to begin.
+const sqlTimeout = 10 * time.Minute
 
 // Queries asks every shard proxy what runs, and with digests, what ran.
 func (c *Client) Queries(ctx context.Context, digests bool) (*wire.QueriesAnswer, error) {
@@ -32,4 +36,14 @@ func (c *Client) KillQuery(ctx context.Context, id string) (*wire.QueryKilled, e
 		return c.cfg.Client.JSON(ctx, http.MethodDelete, base+wire.PathQueries+"/"+url.PathEscape(id), nil, out)
 	})
 	return orNil(out, err)
+}
+
+// SQL runs one SELECT of a person on a shard and returns its answer as it comes: wire.SQLRecords, one a line. The caller closes it. Another cluster proxy is
+// tried only before an answer begins. The call is bounded by ctx alone.
+func (c *Client) SQL(ctx context.Context, shard string, r *wire.SQLRequest) (body io.ReadCloser, err error) {
+	err = c.do(ctx, "sql", sqlTimeout, func(_ context.Context, base string) error { // the answer outlives the time of a try
+		body, _, err = c.cfg.Client.Stream(ctx, http.MethodPost, base+wire.PathSQL+"?shard="+url.QueryEscape(shard), r)
+		return err
+	})
+	return body, err
 }
