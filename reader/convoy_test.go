@@ -100,7 +100,7 @@ func TestQuestionsTravelTogether(t *testing.T) {
 			r, k := newKeeperRig(t)
 			change(k)
 			for range 50 { // until enough of them met
-				if r.askAll(t, 100); k.calls.Load() > 0 {
+				if r.askAll(t, 40); k.calls.Load() > 0 {
 					return
 				}
 			}
