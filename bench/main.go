@@ -56,7 +56,8 @@ func measures() []measure {
 		{"runaway", measureRunaway},
 		{"total", measureTotal},
 		{"rollup", measureRollup},
-		{"archive", measureArchive}, // last: what is older than its day is cold afterwards
+		{"archive", measureArchive},   // what is older than its day is cold afterwards
+		{"failover", measureFailover}, // last: a shard has another primary afterwards
 	}
 }
 

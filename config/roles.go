@@ -132,6 +132,7 @@ type Failover struct {
 	CatchUp     time.Duration `yaml:"catch_up" range:"0s..1h"`
 	Drain       time.Duration `yaml:"drain" range:"100ms..1h"`
 	Rejoin      time.Duration `yaml:"rejoin" range:"100ms..1h"`
+	Rebuild     bool          `yaml:"automatic_rebuild"`
 	AcrossZones bool          `yaml:"across_zones"`
 	MaxAtOnce   int           `yaml:"max_at_once" range:"1..1000"`
 	Pause       time.Duration `yaml:"pause" range:"1s..7d"`

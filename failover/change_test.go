@@ -155,6 +155,72 @@ func TestKilledAfterEachStep(t *testing.T) {
 	}
 }
 
+// TestLostWhileTheKeeperIsKilled: the primary is gone, its replica lags, and whoever replaces it is killed after each step in turn.
+func TestLostWhileTheKeeperIsKilled(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, 1)
+	r.must(r.count("s1-a", 10))
+	testkit.Eventually(t, patience, func() error { return r.caughtUp("s1-a", "s1-b") })
+	r.exec("s1-b", "STOP SLAVE SQL_THREAD")
+	r.must(r.count("s1-a", 30))
+	r.must(r.servers["s1-a"].Kill())
+	for _, step := range []cluster.FailoverStep{
+		cluster.StepIntended, cluster.StepFenced, cluster.StepCaughtUp, cluster.StepStopped, cluster.StepPromoted,
+	} {
+		ctx, kill := context.WithCancel(t.Context())
+		k := r.keeper(func(c *failover.Config) {
+			c.Progress = func(_, done string) {
+				if done == string(step) {
+					kill()
+				}
+			}
+		})
+		if _, err := k.Change(ctx, "s1", failover.Request{}); err == nil {
+			t.Fatalf("killed after %s, but it went on", step)
+		}
+		record, _, err := r.store.Failover(t.Context(), "s1")
+		if err != nil || record.Intent == nil || record.Intent.Step != step {
+			t.Fatalf("killed after %s, the record has %+v, %v", step, record.Intent, err)
+		}
+		if place := r.place("s1-a"); place != "detached" {
+			t.Errorf("killed after %s, the old primary is %s", step, place)
+		}
+	}
+	r.must(r.keeper().Tend(t.Context(), "s1"))
+	r.must(r.places(map[string]string{"s1-a": "detached", "s1-b": "primary"}))
+	if got := r.offset("s1-b"); got != 10 {
+		t.Errorf("the new primary is at %d, want 10", got)
+	}
+	r.must(r.count("s1-b", 40))
+}
+
+// TestTwoAtOnce: of two that change the same shard at the same moment one does, and the other finds that it was done.
+func TestTwoAtOnce(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, 1)
+	r.must(r.count("s1-a", 10))
+	ended := make(chan error, 2)
+	for range 2 {
+		k := r.keeper(func(c *failover.Config) { c.Store = r.connect() })
+		go func() {
+			_, err := k.Change(context.WithoutCancel(t.Context()), "s1", failover.Request{Planned: true, To: "s1-b"})
+			ended <- err
+		}()
+	}
+	first, second := <-ended, <-ended
+	if first != nil {
+		first, second = second, first
+	}
+	if first != nil || !errors.Is(second, failover.ErrRefused) {
+		t.Errorf("one ended with %v, the other with %v; want one done and one refused", first, second)
+	}
+	record, _, err := r.store.Failover(t.Context(), "s1")
+	if err != nil || len(record.History) != 1 || record.Term != 2 {
+		t.Errorf("remembered are %d changes, term %d, %v; want 1 and 2", len(record.History), record.Term, err)
+	}
+	r.must(r.places(map[string]string{"s1-a": "detached", "s1-b": "primary"}))
+}
+
 // TestRefusals: a change is refused, and nothing is touched, when the log does not reach back, can't tell, or the primary answers.
 func TestRefusals(t *testing.T) {
 	t.Parallel()

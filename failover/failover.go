@@ -76,14 +76,16 @@ type Config struct {
 	Rules Rules
 	// Automatic: primaries that are lost are replaced without being asked for it.
 	Automatic bool
-	Interval  time.Duration // between two looks at a shard; 500 ms
-	Confirm   time.Duration // how long proxies and replicas must agree without a break; 3 s
-	Silence   time.Duration // how long a replica must not have heard of its primary; 3 s
-	Timeout   time.Duration // of each question to a server or proxy; 2 s
-	Fence     time.Duration // to make a lost primary refuse writes, in case it can be reached; 1 s
-	CatchUp   time.Duration // for the new primary to execute what it has received; 5 s
-	Drain     time.Duration // the same in a planned change; 20 s
-	Rejoin    time.Duration // between two tries to make a database follow; 5 s
+	// Rebuild is how databases that have diverged are filled anew without being asked for it; its shard and database are not used. Nil: they are not.
+	Rebuild  *RebuildRequest
+	Interval time.Duration // between two looks at a shard; 500 ms
+	Confirm  time.Duration // how long proxies and replicas must agree without a break; 3 s
+	Silence  time.Duration // how long a replica must not have heard of its primary; 3 s
+	Timeout  time.Duration // of each question to a server or proxy; 2 s
+	Fence    time.Duration // to make a lost primary refuse writes, in case it can be reached; 1 s
+	CatchUp  time.Duration // for the new primary to execute what it has received; 5 s
+	Drain    time.Duration // the same in a planned change; 20 s
+	Rejoin   time.Duration // between two tries to make a database follow; 5 s
 
 	// Progress is told each step, nil: nobody is.
 	Progress   func(shard, step string)

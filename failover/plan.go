@@ -202,6 +202,10 @@ func (f *Facts) judgeCandidates(p *Plan, primary cluster.Database, rules Rules, 
 			continue
 		}
 		c := f.candidate(d)
+		if s := f.Servers[d.ID]; r.Planned && s.Member != nil && !(s.Link.Receiving && s.Link.Applying) {
+			c.Fit = false
+			c.Reasons = append(c.Reasons, "it does not follow: a planned change would wait for it in vain")
+		}
 		if d.Zone != primary.Zone && !across {
 			c.Fit = false
 			c.Reasons = append(c.Reasons, fmt.Sprintf("it is in zone %q, the primary in %q", d.Zone, primary.Zone))

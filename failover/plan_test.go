@@ -24,7 +24,7 @@ func rules() failover.Rules {
 func member(gtid, offset uint64) *failover.Server {
 	return &failover.Server{Word: failover.WordDown, Member: &mysql.Member{
 		ReadOnly: true, ClusterID: "c-1", ShardID: "s1", Term: 4, Held: mysql.Held{Executed: fmt.Sprintf("0-101-%d", gtid)},
-		Link:        mysql.Link{Configured: true, Applying: true},
+		Link:        mysql.Link{Configured: true, Receiving: true, Applying: true},
 		Checkpoints: []mysql.Checkpoint{{Partition: 0, NextOffset: offset, WindowFrom: 5, Incarnation: "log-1"}, {Partition: 1, NextOffset: offset, WindowFrom: 5, Incarnation: "log-1"}},
 	}}
 }
@@ -90,9 +90,12 @@ func TestDecide(t *testing.T) {
 		}, request: automatic, to: "s1-c", refused: []failover.RefusalCode{failover.RefusedNoAgreement}},
 		"an operator need ask nobody": {change: func(f *failover.Facts) { f.Proxies = nil }, to: "s1-c"},
 
-		"it answers":        {change: func(f *failover.Facts) { f.Servers["s1-a"] = member(60, 30) }, to: "s1-c", refused: []failover.RefusalCode{failover.RefusedAlive}},
-		"by force":          {change: func(f *failover.Facts) { f.Servers["s1-a"] = member(60, 30) }, request: failover.Request{Force: true}, to: "s1-c"},
-		"planned":           {change: func(f *failover.Facts) { f.Servers["s1-a"] = member(60, 30) }, request: failover.Request{Planned: true}, to: "s1-c"},
+		"it answers": {change: func(f *failover.Facts) { f.Servers["s1-a"] = member(60, 30) }, to: "s1-c", refused: []failover.RefusalCode{failover.RefusedAlive}},
+		"by force":   {change: func(f *failover.Facts) { f.Servers["s1-a"] = member(60, 30) }, request: failover.Request{Force: true}, to: "s1-c"},
+		"planned":    {change: func(f *failover.Facts) { f.Servers["s1-a"] = member(60, 30) }, request: failover.Request{Planned: true}, to: "s1-c"},
+		"planned, to one that follows": {change: func(f *failover.Facts) {
+			f.Servers["s1-a"], f.Servers["s1-c"].Link.Applying = member(60, 30), false
+		}, request: failover.Request{Planned: true}, to: "s1-b"},
 		"can't be planned":  {request: failover.Request{Planned: true}, to: "s1-c", refused: []failover.RefusalCode{failover.RefusedNotPlanned}},
 		"the log is short":  {change: func(f *failover.Facts) { f.Log.Partitions[0] = failover.LogRange{First: 31, Next: 100} }, request: automatic, to: "s1-c", refused: []failover.RefusalCode{failover.RefusedLog}},
 		"its window is":     {change: func(f *failover.Facts) { f.Log.Partitions[0] = failover.LogRange{First: 6, Next: 100} }, request: automatic, to: "s1-c", refused: []failover.RefusalCode{failover.RefusedLog}},

@@ -3,6 +3,7 @@ package failover
 import (
 	"context"
 	"errors"
+	"slices"
 	"sync"
 	"time"
 
@@ -64,9 +65,17 @@ type watch struct {
 	failed bool      // that they did not end well: they are given some time
 	told   time.Time // when a refusal was logged last
 	code   RefusalCode
+
+	rebuilds sync.WaitGroup
+	rebuilt  chan struct{} // closed when the last rebuild has ended; nil: there was none
+	next     time.Time     // of the next rebuild
 }
 
+// rebuildPause is between two rebuilds of a shard: one that can't succeed must not keep its source busy.
+const rebuildPause = time.Minute
+
 func (w *watch) run(ctx context.Context) {
+	defer w.rebuilds.Wait()
 	for {
 		if err := w.once(ctx); err != nil && ctx.Err() == nil {
 			w.metrics.errors.WithLabelValues(w.shard).Inc()
@@ -86,6 +95,7 @@ func (w *watch) once(ctx context.Context) error {
 		return err
 	}
 	w.observe(f)
+	w.rebuild(ctx, f)
 	c := choresOf(f)
 	if w.due(c, f.Now) {
 		w.tended = f.Now
@@ -112,6 +122,39 @@ func (w *watch) once(ctx context.Context) error {
 	}
 	w.agreed, w.tended = time.Time{}, time.Time{}
 	return err
+}
+
+// rebuild fills a database that has diverged anew, if that is wanted, one at a time, while the shard goes on being watched.
+func (w *watch) rebuild(ctx context.Context, f *Facts) {
+	if w.cfg.Rebuild == nil || f.Record.Intent != nil || f.Now.Before(w.next) {
+		return
+	}
+	if w.rebuilt != nil {
+		select {
+		case <-w.rebuilt:
+		default:
+			return
+		}
+	}
+	i := slices.IndexFunc(f.Shard.Databases, func(d cluster.Database) bool { return d.State == cluster.Diverged })
+	if i < 0 {
+		return
+	}
+	r := *w.cfg.Rebuild
+	r.Shard, r.Database = w.shard, f.Shard.Databases[i].ID
+	done := make(chan struct{})
+	w.rebuilt, w.next = done, f.Now.Add(rebuildPause)
+	w.rebuilds.Go(func() {
+		defer close(done)
+		w.log.Warn("rebuilding a database that has diverged", "shard", w.shard, "database", r.Database)
+		begun := w.cfg.Now()
+		from, err := w.Rebuild(ctx, r)
+		if err != nil {
+			w.log.Error("rebuilding a database failed", "shard", w.shard, "database", r.Database, "error", err)
+			return
+		}
+		w.log.Info("a database was rebuilt", "shard", w.shard, "database", r.Database, "from", from, "seconds", w.cfg.Now().Sub(begun).Seconds())
+	})
 }
 
 // due tells whether it is time for what has to be done.

@@ -5,6 +5,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/quipudb/quipu/deploy/local"
 	"github.com/quipudb/quipu/failover"
 	"github.com/quipudb/quipu/testkit"
 	"github.com/quipudb/quipu/wire"
@@ -141,4 +142,31 @@ func TestReplacedWhileItWritesOn(t *testing.T) {
 	r.must(err)
 	r.must(r.servers["s1-a"].Start(t.Context()))
 	r.tendUntil(k, map[string]string{"s1-a": "diverged", "s1-b": "replica", "s1-c": "primary"})
+}
+
+// TestDivergedIsRebuiltByItself, if that is wanted, while the shard is looked after.
+func TestDivergedIsRebuiltByItself(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, 1)
+	r.must(r.count("s1-a", 10))
+	testkit.Eventually(t, patience, func() error { return r.caughtUp("s1-a", "s1-b") })
+	r.exec("s1-b", "STOP SLAVE SQL_THREAD")
+	r.must(r.count("s1-a", 30))
+	r.must(r.servers["s1-a"].Kill())
+	k := r.keeper(func(c *failover.Config) {
+		c.Rebuild = &failover.RebuildRequest{
+			Schemas: []string{"quipu", "analytics"}, Progress: func(string, int64, bool) {},
+			Account: failover.Account{User: string(local.AccountRebuild), Password: r.servers["s1-a"].Passwords[local.AccountRebuild]},
+		}
+	})
+	_, err := k.Change(t.Context(), "s1", failover.Request{})
+	r.must(err)
+	r.must(r.count("s1-b", 20))
+	r.must(r.servers["s1-a"].Start(t.Context()))
+	r.runs(k)
+	testkit.Eventually(t, patience, func() error {
+		return r.places(map[string]string{"s1-a": "replica", "s1-b": "primary"})
+	})
+	r.must(r.count("s1-b", 40))
+	testkit.Eventually(t, patience, func() error { return r.caughtUp("s1-b", "s1-a") })
 }

@@ -17,6 +17,8 @@ type CopyProgress func(table string, rows int64, done bool)
 const (
 	copyRows  = 1000
 	copyBytes = 4 << 20
+	// copyAttempts: a time partition that is made or dropped after the snapshot ends a copy of its table.
+	copyAttempts = 3
 )
 
 // CopyFrom empties this server's schemas and fills them anew with what another server held at one instant, and makes it know that instant as its
@@ -26,6 +28,15 @@ func (d *DB) CopyFrom(ctx context.Context, source *DB, schemas []string, progres
 	if !source.cfg.PlainTimes {
 		return fmt.Errorf("copy from %s: its pool must leave times as they are", source.cfg.ID)
 	}
+	for attempt := 1; ; attempt++ {
+		err := d.copyFrom(ctx, source, schemas, progress)
+		if !errors.Is(err, errRetry) || attempt == copyAttempts {
+			return err
+		}
+	}
+}
+
+func (d *DB) copyFrom(ctx context.Context, source *DB, schemas []string, progress CopyProgress) error {
 	from, err := source.sql.Connx(ctx)
 	if err != nil {
 		return fmt.Errorf("copy from %s: %w", source.cfg.ID, meaning(err))
@@ -141,6 +152,17 @@ func (c *copying) copy(ctx context.Context, o object) error {
 	if o.Type == "VIEW" {
 		return c.copyView(ctx, o)
 	}
+	// Whoever makes time partitions, replication included, waits for the table that is being read alone, not for all that were.
+	if err := execAll(ctx, c.from, "SAVEPOINT one_table"); err != nil {
+		return err
+	}
+	if err := c.copyTable(ctx, o); err != nil {
+		return err
+	}
+	return execAll(ctx, c.from, "ROLLBACK TO SAVEPOINT one_table")
+}
+
+func (c *copying) copyTable(ctx context.Context, o object) error {
 	var name, create string
 	if err := c.from.QueryRowContext(ctx, "SHOW CREATE TABLE "+o.quoted()).Scan(&name, &create); err != nil {
 		return err

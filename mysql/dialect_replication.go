@@ -11,9 +11,11 @@ import (
 type replicator interface {
 	// held selects what the server has executed, and what its binary log has seen of each server.
 	held() string
-	// heartbeats selects how many signs of life a replica has had of its source while there was nothing to replicate.
+	// sourceStatus is replicaStatus with all that there is about the source.
+	sourceStatus() string
+	// heartbeats selects how many signs of life a replica has had of its source while there was nothing to replicate; "" if sourceStatus tells.
 	heartbeats() string
-	// sourceColumns names the columns of replicaStatus that say whom it follows and how far it has received.
+	// sourceColumns names the columns of sourceStatus that say whom it follows and how far it has received.
 	sourceColumns() sourceColumns
 	startApplying() string
 	stopApplying() string
@@ -36,7 +38,7 @@ type command struct {
 	args []any
 }
 
-type sourceColumns struct{ host, port, received, read, state string }
+type sourceColumns struct{ host, port, received, read, state, heartbeats string }
 
 // Source is a server to replicate from.
 type Source struct {
@@ -52,12 +54,14 @@ func (mariadb) held() string {
 	return "SELECT CONCAT(@@GLOBAL.gtid_binlog_pos, ',', @@GLOBAL.gtid_slave_pos), @@GLOBAL.gtid_binlog_state"
 }
 
-func (mariadb) heartbeats() string {
-	return "SELECT VARIABLE_VALUE FROM information_schema.GLOBAL_STATUS WHERE VARIABLE_NAME = 'SLAVE_RECEIVED_HEARTBEATS'"
-}
+func (mariadb) sourceStatus() string { return "SHOW ALL SLAVES STATUS" }
+
+// heartbeats are not asked of the server's status variables: to read those can change what another session, which makes a backup, reads as its place
+// in the log (see copying.snapshot).
+func (mariadb) heartbeats() string { return "" }
 
 func (mariadb) sourceColumns() sourceColumns {
-	return sourceColumns{"Master_Host", "Master_Port", "Gtid_IO_Pos", "Read_Master_Log_Pos", "Slave_IO_State"}
+	return sourceColumns{"Master_Host", "Master_Port", "Gtid_IO_Pos", "Read_Master_Log_Pos", "Slave_IO_State", "Slave_received_heartbeats"}
 }
 
 func (mariadb) startApplying() string { return "START SLAVE SQL_THREAD" }
@@ -95,12 +99,14 @@ func (mysql8) held() string {
 	return "SELECT @@GLOBAL.gtid_executed, @@GLOBAL.gtid_executed"
 }
 
+func (d mysql8) sourceStatus() string { return d.replicaStatus() }
+
 func (mysql8) heartbeats() string {
 	return "SELECT COALESCE(SUM(COUNT_RECEIVED_HEARTBEATS), 0) FROM performance_schema.replication_connection_status"
 }
 
 func (mysql8) sourceColumns() sourceColumns {
-	return sourceColumns{"Source_Host", "Source_Port", "Retrieved_Gtid_Set", "Read_Source_Log_Pos", "Replica_IO_State"}
+	return sourceColumns{"Source_Host", "Source_Port", "Retrieved_Gtid_Set", "Read_Source_Log_Pos", "Replica_IO_State", ""}
 }
 
 func (mysql8) startApplying() string { return "START REPLICA SQL_THREAD" }

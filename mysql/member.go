@@ -101,7 +101,7 @@ func readHeld(ctx context.Context, conn *sqlx.Conn, speaks dialect) (held Held, 
 }
 
 func readLink(ctx context.Context, conn *sqlx.Conn, speaks dialect) (Link, error) {
-	status, err := oneRow(ctx, conn, speaks.replicaStatus())
+	status, err := oneRow(ctx, conn, speaks.sourceStatus())
 	if err != nil || status == nil {
 		return Link{}, err
 	}
@@ -119,9 +119,11 @@ func readLink(ctx context.Context, conn *sqlx.Conn, speaks dialect) (Link, error
 	if l.Port, err = strconv.Atoi(status[s.port].String); err != nil {
 		return Link{}, fmt.Errorf("port of the source: %w", err)
 	}
-	var heartbeats string
-	if err := conn.QueryRowContext(ctx, speaks.heartbeats()).Scan(&heartbeats); err != nil {
-		return Link{}, err
+	heartbeats := status[s.heartbeats].String
+	if query := speaks.heartbeats(); query != "" {
+		if err := conn.QueryRowContext(ctx, query).Scan(&heartbeats); err != nil {
+			return Link{}, err
+		}
 	}
 	l.Heard = heartbeats + "/" + status[s.read].String + "/" + l.Received
 	return l, nil

@@ -13,7 +13,7 @@ import (
 type CacheConfig struct {
 	Bytes      int64         // of answers; 128 MiB. Below 0: nothing is kept, and every query is asked
 	Changes    int64         // bytes of late changes that are remembered; an eighth of Bytes
-	OpenFor    time.Duration // an answer of minutes that are still counted into is given again for so long; 1 s
+	OpenFor    time.Duration // an answer of minutes that are still counted into is given again for so long; 500 ms
 	Revalidate time.Duration // and for so long after that while it is asked anew; 1 s
 	Waiters    int           // calls that wait for queries of others; 4,096
 }
@@ -26,7 +26,7 @@ func (c CacheConfig) withDefaults() CacheConfig {
 		c.Changes = c.Bytes / 8
 	}
 	if c.OpenFor <= 0 {
-		c.OpenFor = time.Second
+		c.OpenFor = 500 * time.Millisecond
 	}
 	if c.Revalidate <= 0 {
 		c.Revalidate = time.Second

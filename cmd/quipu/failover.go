@@ -51,7 +51,10 @@ section failover. docs/failover.md says what happens when, and what to do.`,
 }
 
 // failoverAccounts are the users that the keeper works as, and that replicas connect as.
-type failoverAccounts struct{ own, replicate failover.Account }
+type failoverAccounts struct {
+	own, replicate failover.Account
+	rebuild        *failover.Account // nil: it rebuilds nothing by itself
+}
 
 func readFailoverAccounts(cfg *config.Effective) (a failoverAccounts, err error) {
 	for _, account := range []struct {
@@ -63,6 +66,13 @@ func readFailoverAccounts(cfg *config.Effective) (a failoverAccounts, err error)
 			return failoverAccounts{}, err
 		}
 		*account.to = failover.Account{User: account.from.User, Password: password}
+	}
+	if cfg.Failover.Rebuild {
+		password, err := cfg.Accounts.Rebuild.ReadPassword()
+		if err != nil {
+			return failoverAccounts{}, err
+		}
+		a.rebuild = &failover.Account{User: cfg.Accounts.Rebuild.User, Password: password}
 	}
 	return a, nil
 }
@@ -89,6 +99,9 @@ func failoverConfig(cfg *config.Effective, accounts failoverAccounts, c failover
 	f := cfg.Failover
 	c.Account, c.Replicate, c.TLS = accounts.own, accounts.replicate, databaseTLS(cfg.ShardProxy.DatabaseTLS)
 	c.Writers = []string{cfg.Accounts.Apply.User, cfg.Accounts.Migrate.User}
+	if accounts.rebuild != nil {
+		c.Rebuild = &failover.RebuildRequest{Account: *accounts.rebuild, Schemas: rebuiltSchemas(), Progress: func(string, int64, bool) {}}
+	}
 	c.Automatic, c.Interval, c.Confirm, c.Silence, c.Timeout = f.Automatic, f.Interval, f.Confirm, f.Silence, f.Timeout
 	c.Fence, c.CatchUp, c.Drain, c.Rejoin = f.Fence, f.CatchUp, f.Drain, f.Rejoin
 	c.Rules = failover.Rules{AcrossZones: f.AcrossZones, MaxAtOnce: f.MaxAtOnce, Pause: f.Pause, MaxPerShard: f.MaxPerShard, Period: f.Period}
@@ -138,8 +151,9 @@ func newFailoverPlanCommand(s *settings) *cobra.Command {
 		Use:   "plan",
 		Short: "Show what a failover would do, and why or why not",
 		Long: `Asks everybody about a shard, or all of them, and shows which database would become the
-primary, how much the event log would bring back, and what speaks against it. Nothing is
-changed. The exit code is 1 if a failover of any of them would be refused.`,
+primary if the present one was lost, how much the event log would bring back, and what speaks
+against it. Nothing is changed. The exit code is 1 if a failover of any of them would be
+refused.`,
 		Example: `  quipu failover plan
   quipu failover plan --shard s1 --planned --json`,
 		Args: noArguments,
@@ -156,7 +170,7 @@ changed. The exit code is 1 if a failover of any of them would be refused.`,
 					if err != nil {
 						return err
 					}
-					if !p.Allowed() {
+					if !p.Allowed() && !onlyAlive(p) {
 						refused++
 					}
 					plans = append(plans, p)
@@ -259,8 +273,11 @@ func printPlans(out io.Writer, plans []*failover.Plan, asJSON bool) error {
 }
 
 func showPlan(out io.Writer, p *failover.Plan) error {
-	verdict := "would become the primary"
-	if !p.Allowed() {
+	verdict := "would be done"
+	switch {
+	case onlyAlive(p):
+		verdict = "would be done if the primary was lost"
+	case !p.Allowed():
 		verdict = "REFUSED"
 	}
 	fmt.Fprintf(out, "shard %s: %s → %s, %s\n", p.Shard, orNone(p.From), orNone(p.To), verdict)
@@ -286,6 +303,11 @@ func showPlan(out io.Writer, p *failover.Plan) error {
 		})
 	}
 	return printTable(out, table)
+}
+
+// onlyAlive tells whether nothing speaks against a plan but that the primary answers.
+func onlyAlive(p *failover.Plan) bool {
+	return len(p.Refusals) == 1 && p.Refusals[0].Code == failover.RefusedAlive
 }
 
 func orNone(id string) string {

@@ -24,6 +24,9 @@ not read and can't follow until it is rebuilt. quipu cluster show says which do.
 	return c
 }
 
+// rebuiltSchemas are those that a shard's databases hold.
+func rebuiltSchemas() []string { return []string{"quipu", "analytics"} }
+
 // copyReport is how often a copy of a table says how far it came.
 const copyReport = 5 * time.Second
 
@@ -52,7 +55,7 @@ It connects as accounts.rebuild, besides accounts.failover and accounts.replicat
 				return err
 			}
 			r.Account = failover.Account{User: cfg.Accounts.Rebuild.User, Password: password}
-			r.Schemas = []string{"quipu", "analytics"}
+			r.Schemas = rebuiltSchemas()
 			r.Progress = reportCopy(c.OutOrStdout())
 			return withKeeper(c, cfg, nil, func(ctx context.Context, _ *connected, k *failover.Keeper) error {
 				begun := time.Now()

@@ -92,6 +92,7 @@ func (c *Cluster) roleSettings(name, role, shard string) settings {
 	if role == "failover" {
 		s.account("failover", AccountFailover, c.folder)
 		s.account("replicate", AccountReplicate, c.folder)
+		s.account("rebuild", AccountRebuild, c.folder)
 	}
 	if shard != "" {
 		s[section+".shard"] = shard
