@@ -5,6 +5,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/quipudb/quipu/cluster"
 	"github.com/quipudb/quipu/deploy/local"
 	"github.com/quipudb/quipu/failover"
 	"github.com/quipudb/quipu/testkit"
@@ -142,6 +143,30 @@ func TestReplacedWhileItWritesOn(t *testing.T) {
 	r.must(err)
 	r.must(r.servers["s1-a"].Start(t.Context()))
 	r.tendUntil(k, map[string]string{"s1-a": "diverged", "s1-b": "replica", "s1-c": "primary"})
+
+	// It stays so, whatever somebody thinks of it; one that was marked for nothing follows again.
+	if err := k.Attach(t.Context(), "s1", "s1-a"); err == nil || r.place("s1-a") != "diverged" {
+		t.Errorf("it was attached: %v, and is %s", err, r.place("s1-a"))
+	}
+	r.mark("s1-b", cluster.Diverged)
+	r.must(k.Attach(t.Context(), "s1", "s1-b"))
+	r.must(r.places(map[string]string{"s1-b": "replica"}))
+	if err := k.Attach(t.Context(), "s1", "s1-c"); err == nil {
+		t.Error("the primary was attached to itself")
+	}
+}
+
+// mark gives a database a state.
+func (r *rig) mark(database string, state cluster.DatabaseState) {
+	r.t.Helper()
+	topology, version, err := r.store.Topology(r.t.Context())
+	r.must(err)
+	for i := range topology.Shards[0].Databases {
+		if d := &topology.Shards[0].Databases[i]; d.ID == database {
+			d.State = state
+		}
+	}
+	r.must(r.store.SetTopology(r.t.Context(), topology, version))
 }
 
 // TestDivergedIsRebuiltByItself, if that is wanted, while the shard is looked after.
