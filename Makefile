@@ -12,10 +12,10 @@ TEST      ?=
 ARGS      ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help deps test-deps build up test lint format bench bench-quick soak clean
+.PHONY: help deps test-deps build up test test-mysql8 lint format bench bench-quick soak clean
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 deps: ## install MariaDB, Java and ZooKeeper if they are missing (asks first; YES=1 agrees)
 	@deploy/install.sh
@@ -33,6 +33,16 @@ up: deps build ## run a whole cluster on this machine, its data in ./data, until
 
 test: test-deps build ## run all tests, on real servers
 	QUIPU_TEST_BINARY='$(CURDIR)/bin/quipu' $(GO) test -timeout 15m -p $(PARALLEL) $(TEST) ./...
+
+# What did not run must not look like what passed: without a server this fails and says so.
+test-mysql8: ## run the database tests on MySQL 8.0.22 or newer: MYSQLD8=/path/to/mysqld, else that of the PATH
+	@server='$(MYSQLD8)'; [ -n "$$server" ] || server=$$(command -v mysqld) || server=; \
+	if [ -z "$$server" ]; then \
+		echo 'NOT RUN: there is no mysqld on the PATH. Give one: make test-mysql8 MYSQLD8=/path/to/mysqld (8.0.22 or newer).' >&2; exit 3; fi; \
+	version=$$("$$server" --no-defaults --version) || { echo "NOT RUN: $$server does not tell its version." >&2; exit 3; }; \
+	case "$$version" in *MariaDB*) echo "NOT RUN: $$server is MariaDB: $$version" >&2; exit 3 ;; esac; \
+	echo "on $$version"; \
+	QUIPU_TEST_MYSQLD8="$$server" $(GO) test -count=1 -timeout 30m -p 1 $(TEST) ./migrations ./mysql ./shard-proxy
 
 lint: ## check form and common mistakes
 	@unformatted=$$($(TOOL) gofumpt -l .) || exit 1; \

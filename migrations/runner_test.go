@@ -284,13 +284,17 @@ func TestArchiveInUseRefusesToGoBack(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
+	why := "going_back_would_forget_what_is_archived" // or, as MySQL tells the last of the constraints that refuse, not the first:
+	if os.Getenv(testkit.MySQL8Variable) != "" {
+		why = "archive_marks_resolution"
+	}
 	refused := func() {
 		t.Helper()
 		before := tables(t, servers[0])
 		for range 2 {
 			err := r.Goto(t.Context(), 5)
-			if !errors.Is(err, migrations.ErrRefused) || !strings.Contains(err.Error(), "going_back_would_forget_what_is_archived") {
-				t.Errorf("got %v, want %v and why", err, migrations.ErrRefused)
+			if !errors.Is(err, migrations.ErrRefused) || !strings.Contains(err.Error(), why) {
+				t.Errorf("got %v, want %v and %s", err, migrations.ErrRefused, why)
 			}
 		}
 		if version, err := r.Version(t.Context()); err != nil || version != 6 {

@@ -3,6 +3,7 @@ package mysql_test
 import (
 	"errors"
 	"fmt"
+	"strings"
 	"testing"
 	"time"
 
@@ -58,8 +59,8 @@ func TestDropCold(t *testing.T) {
 // The newest time partition stays, even when all its rows are cold.
 func TestDropKeepsTheNewest(t *testing.T) {
 	b, l := archiveBench(t)
-	b.exec(t, "ALTER TABLE quipu.minute_counts DROP PARTITION "+b.rows(t, `SELECT GROUP_CONCAT(partition_name) FROM information_schema.partitions
-WHERE table_schema = 'quipu' AND table_name = 'minute_counts' AND partition_description > '\'2025-11-20 00:00:00\''`)[0])
+	b.exec(t, "ALTER TABLE quipu.minute_counts DROP PARTITION "+strings.Join(b.rows(t, `SELECT partition_name FROM information_schema.partitions
+WHERE table_schema = 'quipu' AND table_name = 'minute_counts' AND partition_description > '\'2025-11-20 00:00:00\''`), ", "))
 	b.turnCold(t, l, "minute", dayAt(0))
 	b.dropAll(t, l, "minute")
 	if n := b.count(t, "SELECT COUNT(*) FROM quipu.minute_counts"); n != 16 {
@@ -96,7 +97,7 @@ func TestDropWaitsForReaders(t *testing.T) {
 				t.Error(err)
 			}
 		}
-		exec("SET SESSION tx_isolation = 'REPEATABLE-READ'")
+		exec(testkit.Speak("SET SESSION tx_isolation = 'REPEATABLE-READ'"))
 		exec("START TRANSACTION WITH CONSISTENT SNAPSHOT, READ ONLY")
 		exec("SELECT 1 FROM minute_counts WHERE FALSE") // the first statement names all its tables
 		read := func() (n int) {
@@ -162,11 +163,11 @@ func TestExportFromALaggingReplica(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	stop("STOP SLAVE SQL_THREAD")
+	stop(testkit.Speak("STOP SLAVE SQL_THREAD"))
 	b.freezeAs(t, l, "minute", dayAt(-1))
 	ask := mysql.ArchiveRowsRequest{Resolution: "minute", From: 0, To: dayAt(-1), Rows: 5}
 	_, err := replica.ArchiveRows(t.Context(), &ask)
-	stop("START SLAVE SQL_THREAD")
+	stop(testkit.Speak("START SLAVE SQL_THREAD"))
 	if !errors.Is(err, mysql.ErrNotFrozen) {
 		t.Errorf("got %v, want %v", err, mysql.ErrNotFrozen)
 	}

@@ -8,6 +8,7 @@ import (
 	gocmp "github.com/google/go-cmp/cmp"
 
 	"github.com/quipudb/quipu/mysql"
+	"github.com/quipudb/quipu/testkit"
 )
 
 // restorable turns two days cold and returns their rows.
@@ -151,7 +152,7 @@ func TestRestoreRefuses(t *testing.T) {
 		t.Errorf("got %v, want %v", err, mysql.ErrNoRange)
 	}
 	b.exec(t, `INSERT INTO quipu.restored_ranges (resolution, range_start, range_end, state, changed_at)
-SELECT 'day', '1970-01-01' + INTERVAL seq DAY, '1970-01-01' + INTERVAL seq + 1 DAY, 'ready', '2025-01-01' FROM quipu.seq_1_to_99`)
+SELECT 'day', '1970-01-01' + INTERVAL seq DAY, '1970-01-01' + INTERVAL seq + 1 DAY, 'ready', '2025-01-01' FROM `+testkit.Numbers(99)+" n")
 	if _, err := b.primary.BeginRestore(t.Context(), l, "minute", dayAt(-2), dayAt(-1)); !errors.Is(err, mysql.ErrConflict) {
 		t.Errorf("the 101st range: got %v, want %v", err, mysql.ErrConflict)
 	}

@@ -48,7 +48,14 @@ func dialectOf(version string) dialect {
 	if strings.Contains(strings.ToLower(version), "mariadb") {
 		return mariadb{}
 	}
-	return mysql8{}
+	return mysql8{renamed: atLeast(version, 8, 2)}
+}
+
+// atLeast compares the first two numbers of a version.
+func atLeast(version string, major, minor int) bool {
+	var has [2]int
+	_, _ = fmt.Sscanf(version, "%d.%d", &has[0], &has[1]) // what can't be read is old
+	return has[0] > major || has[0] == major && has[1] >= minor
 }
 
 func isolation(readOnly bool) string {
@@ -113,7 +120,9 @@ func seconds(d time.Duration) string {
 }
 
 // mysql8 limits reads only: the server offers no limit for other statements, so their locks' waits are bounded instead.
-type mysql8 struct{}
+type mysql8 struct {
+	renamed bool // 8.2 and newer: RESET MASTER has another name, and from 8.4 on only that
+}
 
 func (mysql8) name() string { return "mysql" }
 

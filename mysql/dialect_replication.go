@@ -135,8 +135,12 @@ func (mysql8) unbounded() []string {
 	return []string{"SET SESSION max_execution_time = 0, transaction_read_only = 0, net_write_timeout = 600"}
 }
 
-func (mysql8) restart(held Held) []command {
-	return []command{{"RESET MASTER", nil}, {"SET GLOBAL gtid_purged = ?", []any{held.Executed}}}
+func (d mysql8) restart(held Held) []command {
+	reset := "RESET MASTER"
+	if d.renamed {
+		reset = "RESET BINARY LOGS AND GTIDS"
+	}
+	return []command{{reset, nil}, {"SET GLOBAL gtid_purged = ?", []any{held.Executed}}}
 }
 
 // hostAndPort takes an address of the topology apart.

@@ -39,3 +39,15 @@ func TestDialectsSayTheSameInTheirWords(t *testing.T) {
 		}
 	}
 }
+
+// The statement that begins a server's history anew has another name since 8.2, and only that one since 8.4.
+func TestRestartFollowsTheServersVersion(t *testing.T) {
+	for version, want := range map[string]string{
+		"10.11.19-MariaDB": "RESET MASTER", "8.0.22": "RESET MASTER", "8.0.43-log": "RESET MASTER",
+		"8.2.0": "RESET BINARY LOGS AND GTIDS", "8.4.6": "RESET BINARY LOGS AND GTIDS", "9.7.4-2": "RESET BINARY LOGS AND GTIDS",
+	} {
+		if got := dialectOf(version).restart(Held{})[0].text; got != want {
+			t.Errorf("%s: got %s, want %s", version, got, want)
+		}
+	}
+}

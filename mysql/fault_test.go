@@ -233,7 +233,7 @@ func TestPromotedLaggingReplicaIsHealedByReplay(t *testing.T) {
 	b.apply(t, request(epoch, 1, 2, counted("a", minute(12, 0), 1), counted("b", minute(12, 0), 1)))
 	servers.AwaitReplica(t)
 	replica := servers.Replica.Root()
-	if _, err := replica.Exec("STOP SLAVE"); err != nil {
+	if _, err := replica.Exec(testkit.Speak("STOP SLAVE")); err != nil {
 		t.Fatal(err)
 	}
 	lost := request(epoch, 2, 3, counted("lost", minute(12, 0), 100), counted("a", minute(12, 0), 10), counted("a", minute(3, 0), 1000))
@@ -242,7 +242,7 @@ func TestPromotedLaggingReplicaIsHealedByReplay(t *testing.T) {
 		t.Fatal(err)
 	}
 	// The promotion: writable, and the next term, under which ids learnt before are void.
-	for _, statement := range []string{"RESET SLAVE ALL", "SET GLOBAL read_only = OFF", "UPDATE quipu.shard_state SET term = term + 1"} {
+	for _, statement := range []string{testkit.Speak("RESET SLAVE ALL"), "SET GLOBAL read_only = OFF", "UPDATE quipu.shard_state SET term = term + 1"} {
 		if _, err := replica.Exec(statement); err != nil {
 			t.Fatal(err)
 		}
@@ -280,7 +280,7 @@ func TestIDsOfALostPrimaryAreNotUsedOnThePromotedOne(t *testing.T) {
 	epoch := b.claim(t, 3)
 	servers.AwaitReplica(t)
 	replica := servers.Replica.Root()
-	if _, err := replica.Exec("STOP SLAVE"); err != nil {
+	if _, err := replica.Exec(testkit.Speak("STOP SLAVE")); err != nil {
 		t.Fatal(err)
 	}
 	b.apply(t, request(epoch, 1, 2, counted("lost", minute(12, 0), 100)))
@@ -288,7 +288,7 @@ func TestIDsOfALostPrimaryAreNotUsedOnThePromotedOne(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, statement := range []string{
-		"RESET SLAVE ALL", "SET GLOBAL read_only = OFF", "UPDATE quipu.shard_state SET term = term + 1",
+		testkit.Speak("RESET SLAVE ALL"), "SET GLOBAL read_only = OFF", "UPDATE quipu.shard_state SET term = term + 1",
 		"INSERT INTO quipu.counted_keys (partition_id, name) VALUES (3, 'other')", // takes the id of the lost key
 	} {
 		if _, err := replica.Exec(statement); err != nil {

@@ -220,7 +220,18 @@ func TestNamedTablesAreLocked(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	_, err = b.servers.Primary.Root().ExecContext(t.Context(), "SET STATEMENT lock_wait_timeout = 1 FOR ALTER TABLE quipu.minute_counts ADD PARTITION (PARTITION p VALUES LESS THAN ('2000-01-01'))")
+	changing, err := b.servers.Primary.Root().Conn(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer changing.Close()
+	if _, err := changing.ExecContext(t.Context(), "SET SESSION lock_wait_timeout = 1"); err != nil {
+		t.Fatal(err)
+	}
+	_, err = changing.ExecContext(t.Context(), "ALTER TABLE quipu.minute_counts ADD PARTITION (PARTITION p VALUES LESS THAN ('2000-01-01'))")
+	if _, err := changing.ExecContext(t.Context(), "SET SESSION lock_wait_timeout = DEFAULT"); err != nil {
+		t.Fatal(err)
+	}
 	if e, ok := errors.AsType[*driver.MySQLError](err); !ok || e.Number != 1205 {
 		t.Errorf("got %v, want a lock wait", err)
 	}

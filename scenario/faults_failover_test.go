@@ -17,6 +17,7 @@ func failovers(shards []string) (all []fault) {
 		all = append(all,
 			lostPrimaries("a primary is killed", (*mesh).killPrimary, (*mesh).revive, shard),
 			lostPrimaries("a primary freezes and wakes up later", (*mesh).freezePrimary, (*mesh).wake, shard),
+			lostPrimaries("a primary is alive and can't be reached", (*mesh).partition, (*mesh).rejoin, shard),
 		)
 	}
 	return append(all, lostPrimaries("two primaries are killed at once", (*mesh).killPrimary, (*mesh).revive, "s1", "s2"))
@@ -25,6 +26,8 @@ func failovers(shards []string) (all []fault) {
 func (m *mesh) killPrimary(t *testing.T, id string)   { m.kill(t, id) }
 func (m *mesh) revive(t *testing.T, id string)        { m.startAgain(t, id) }
 func (m *mesh) freezePrimary(t *testing.T, id string) { must(t, m.Process(id).Pause()) }
+func (m *mesh) partition(_ *testing.T, id string)     { m.to[id].Hole() }
+func (m *mesh) rejoin(_ *testing.T, id string)        { m.to[id].Heal() }
 func (m *mesh) wake(t *testing.T, id string)          { must(t, m.Process(id).Resume()) }
 
 // lostPrimaries lasts until every shard has another primary that counts. Those that were lost come back after that, and find their places.

@@ -38,7 +38,7 @@ func faults(random *rand.Rand) (all []fault) {
 	for _, shard := range shards {
 		all = append(all, replicaGone(shard), bothGone(shard), slowDatabases(shard), holeToProxy(shard))
 	}
-	return append(all, slowProxies(), resets(), zooKeeperGone(), zooKeeperOneSided())
+	return append(all, slowProxies(), resets(), ingestUnreachable(), zooKeeperGone(), zooKeeperOneSided())
 }
 
 // gone is a process that is killed and started again later. Another one of its kind is there all the time.
@@ -117,6 +117,15 @@ func holeToProxy(shard string) fault {
 				m.to[name].Heal()
 			}
 		},
+	}
+}
+
+// ingestUnreachable keeps writers from the log. Producers have it on their side of the link.
+func ingestUnreachable() fault {
+	return fault{
+		name: "writers can't reach the log", lasting: outageLasts,
+		begin: func(_ *testing.T, m *mesh) { m.to["ingest"].Hole() },
+		end:   func(_ *testing.T, m *mesh) { m.to["ingest"].Heal() },
 	}
 }
 

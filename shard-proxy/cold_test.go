@@ -8,6 +8,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/quipudb/quipu/event"
+	"github.com/quipudb/quipu/testkit"
 	"github.com/quipudb/quipu/wire"
 )
 
@@ -31,7 +32,7 @@ func TestStatsNameWhatIsCold(t *testing.T) {
 	manifest := func(object string, n int) {
 		t.Helper()
 		exec(`INSERT INTO quipu.archive_manifest (partition_id, resolution, range_start, range_end, object, byte_size, checksum, row_count, event_count_sum, value_count_sum, value_sum_sum, state, changed_at)
-SELECT 1, 'minute', FROM_UNIXTIME(?), FROM_UNIXTIME(?), CONCAT(?, seq), 99, UNHEX('0a0b'), 1, 5, 0, 0, 'stored', UTC_TIMESTAMP() FROM quipu.seq_1_to_100000 WHERE seq <= ?`, first*60, (first+day)*60, object, n)
+SELECT 1, 'minute', FROM_UNIXTIME(?), FROM_UNIXTIME(?), CONCAT(?, seq), 99, UNHEX('0a0b'), 1, 5, 0, 0, 'stored', UTC_TIMESTAMP() FROM `+testkit.Numbers(n)+" n", first*60, (first+day)*60, object)
 	}
 	manifest("o", 1)
 	added := counted(key, 2)

@@ -114,9 +114,9 @@ func TestReplicaThatLagsIsNotRead(t *testing.T) {
 	r := newRig(t, shared).bothHealthy()
 	stop := r.beats()
 	defer stop()
-	exec(t, shared.Replica, "STOP SLAVE SQL_THREAD")
+	exec(t, shared.Replica, testkit.Speak("STOP SLAVE SQL_THREAD"))
 	r.readsFrom("primary", false)
-	exec(t, shared.Replica, "START SLAVE SQL_THREAD")
+	exec(t, shared.Replica, testkit.Speak("START SLAVE SQL_THREAD"))
 	r.readsFrom("replica", false)
 }
 
@@ -228,7 +228,7 @@ func TestPromotionIsFollowed(t *testing.T) {
 	epoch := r.claim(1)
 	r.mustApply(request(epoch, 1, 2, counted(keyOf(1, 0), 1)))
 	servers.AwaitReplica(t)
-	exec(t, servers.Replica, "STOP SLAVE")
+	exec(t, servers.Replica, testkit.Speak("STOP SLAVE"))
 	lost := request(epoch, 2, 3, counted(keyOf(1, 0), 10), counted(keyOf(1, 1), 100))
 	r.mustApply(lost)
 	seen := r.readsFrom("primary", false)
@@ -238,7 +238,7 @@ func TestPromotionIsFollowed(t *testing.T) {
 	if err := servers.Primary.Kill(); err != nil {
 		t.Fatal(err)
 	}
-	exec(t, servers.Replica, "RESET SLAVE ALL", "SET GLOBAL read_only = OFF", "UPDATE quipu.shard_state SET term = term + 1")
+	exec(t, servers.Replica, testkit.Speak("RESET SLAVE ALL"), "SET GLOBAL read_only = OFF", "UPDATE quipu.shard_state SET term = term + 1")
 	s := topology(servers.Primary, servers.Replica)
 	s.Topology.Shards[0].Databases = []cluster.Database{{ID: "s1-b", Address: servers.Replica.Address(), Role: cluster.Primary}}
 	r.publish(s)

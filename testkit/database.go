@@ -60,8 +60,12 @@ func startServer(ctx context.Context, dir, name string, passwords local.Password
 	if err != nil {
 		return nil, err
 	}
+	mysqld, err := MySQL8()
+	if err != nil {
+		return nil, errors.Join(err, port.Release())
+	}
 	config := local.MariaDBConfig{
-		Name: name, Dir: dir, Port: port.Number, ServerID: uint32(port.Number),
+		Name: name, Dir: dir, MySQL: mysqld, Port: port.Number, ServerID: uint32(port.Number),
 		BufferPoolBytes: 64 << 20, RedoLogBytes: 64 << 20, DieWithParent: true,
 	}
 	for _, option := range options {

@@ -125,26 +125,26 @@ func ConfigureAccounts(ctx context.Context, primary *MariaDB, passwords Password
 		}
 	}
 	for _, account := range Accounts() {
-		if err := configureAccount(ctx, root, account, passwords[account]); err != nil {
+		if err := primary.configureAccount(ctx, root, account, passwords[account]); err != nil {
 			return fmt.Errorf("configure account %s on %s: %w", account, primary.Name(), err)
 		}
 	}
 	return nil
 }
 
-func configureAccount(ctx context.Context, root *sql.Conn, account Account, password string) error {
+func (m *MariaDB) configureAccount(ctx context.Context, root *sql.Conn, account Account, password string) error {
 	if password == "" {
 		return ErrNoPassword
 	}
 	user := fmt.Sprintf("'%s'@'%s'", account, accountHost)
-	identified := user + " IDENTIFIED BY ? WITH " + limits(account)
+	identified := user + " IDENTIFIED BY ? WITH " + m.limitsOn(account)
 	if _, err := root.ExecContext(ctx, "CREATE USER IF NOT EXISTS "+identified, password); err != nil {
 		return err
 	}
 	if _, err := root.ExecContext(ctx, "ALTER USER "+identified, password); err != nil {
 		return err
 	}
-	for _, grant := range grants()[account] {
+	for _, grant := range m.grantsOn(account) {
 		if _, err := root.ExecContext(ctx, "GRANT "+grant+" TO "+user); err != nil {
 			return err
 		}

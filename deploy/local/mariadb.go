@@ -34,6 +34,8 @@ type MariaDBConfig struct {
 	Name string
 	// Dir holds everything of the server: data, log, settings, pid file.
 	Dir string
+	// MySQL is the path of a mysqld 8.0.22 or newer to run instead of MariaDB's server. Empty: MariaDB's, wherever it is installed.
+	MySQL string
 	// Port is the TCP port on 127.0.0.1.
 	Port int
 	// ServerID must differ between the servers that replicate from each other.
@@ -87,7 +89,7 @@ func (m *MariaDB) startLocked(ctx context.Context) error {
 		return ErrRunning
 	}
 	m.closeLocked()
-	server, err := FindProgram("mariadbd")
+	server, err := m.program()
 	if err != nil {
 		return err
 	}
@@ -97,7 +99,7 @@ func (m *MariaDB) startLocked(ctx context.Context) error {
 	if err := stopLeftoverPatiently(ctx, m.pidFile()); err != nil {
 		return err
 	}
-	if err := ensureData(ctx, m.config.TemplateDir, server, m.dataDir()); err != nil {
+	if err := ensureData(ctx, m.config.TemplateDir, server, m.config.MySQL != "", m.dataDir()); err != nil {
 		return err
 	}
 	socket, err := m.chooseSocketLocked()
@@ -126,6 +128,13 @@ func (m *MariaDB) startLocked(ctx context.Context) error {
 		return errors.Join(err, m.process.Kill())
 	}
 	return nil
+}
+
+func (m *MariaDB) program() (string, error) {
+	if m.config.MySQL != "" {
+		return m.config.MySQL, nil
+	}
+	return FindProgram("mariadbd")
 }
 
 // Stop shuts the server down in order and waits; see Process.Stop.

@@ -81,9 +81,13 @@ func (m *MariaDB) settings(socket string) []byte {
 		all["user"] = "root" // the server refuses to be root unless told so
 	}
 	maps.Copy(all, c.Settings)
+	section := "mariadbd"
+	if c.MySQL != "" {
+		section, all = "mysqld", mysqlSettings(all)
+	}
 
 	var text bytes.Buffer
-	fmt.Fprintf(&text, "# Written at every start of %s.\n[mariadbd]\n", c.Name)
+	fmt.Fprintf(&text, "# Written at every start of %s.\n[%s]\n", c.Name, section)
 	for _, name := range slices.Sorted(maps.Keys(all)) {
 		fmt.Fprintf(&text, "%s=%s\n", name, all[name])
 	}

@@ -26,11 +26,11 @@ const templateRedoLogBytes = "16M"
 // ensureData makes a fresh data folder unless there is one. Making it from
 // nothing takes the server a second and copying one that was made before hardly
 // any time, so a template is kept per server version.
-func ensureData(ctx context.Context, templates, server, dataDir string) error {
+func ensureData(ctx context.Context, templates, server string, isMySQL bool, dataDir string) error {
 	if _, err := os.Stat(dataDir); !errors.Is(err, fs.ErrNotExist) {
 		return err
 	}
-	template, err := ensureTemplate(ctx, templates, server)
+	template, err := ensureTemplate(ctx, templates, server, isMySQL)
 	if err != nil {
 		return fmt.Errorf("make data folder: %w", err)
 	}
@@ -46,7 +46,7 @@ func ensureData(ctx context.Context, templates, server, dataDir string) error {
 }
 
 // ensureTemplate is the template's folder, made by the first who needs it.
-func ensureTemplate(ctx context.Context, templates, server string) (string, error) {
+func ensureTemplate(ctx context.Context, templates, server string, isMySQL bool) (string, error) {
 	if templates == "" {
 		var err error
 		if templates, err = cacheDir(); err != nil {
@@ -75,7 +75,11 @@ func ensureTemplate(ctx context.Context, templates, server string) (string, erro
 	if err := os.RemoveAll(unfinished); err != nil {
 		return "", err
 	}
-	if err := installDB(ctx, unfinished); err != nil {
+	install := installDB
+	if isMySQL {
+		install = func(ctx context.Context, dataDir string) error { return initializeMySQL(ctx, server, dataDir) }
+	}
+	if err := install(ctx, unfinished); err != nil {
 		return "", err
 	}
 	return template, os.Rename(unfinished, template)

@@ -18,7 +18,11 @@ var ErrForked = errors.New("can't go on from its primary's log")
 // run. The replica fetches all that it lacks by GTID, so repeating it, or doing it
 // again after either was restarted, is safe.
 func Replicate(ctx context.Context, primary, replica *MariaDB, password string) error {
-	if err := pointAt(ctx, primary, replica, password); err != nil {
+	point := pointAt
+	if replica.config.MySQL != "" {
+		point = pointMySQLAt
+	}
+	if err := point(ctx, primary, replica, password); err != nil {
 		return fmt.Errorf("replicate %s to %s: %w", primary.Name(), replica.Name(), err)
 	}
 	err := pollReplica(ctx, func(ctx context.Context) error {
@@ -90,7 +94,7 @@ func replicaStatus(ctx context.Context, replica *MariaDB) (map[string]string, er
 		return nil, err
 	}
 	defer root.Close()
-	rows, err := root.QueryContext(ctx, "SHOW SLAVE STATUS")
+	rows, err := root.QueryContext(ctx, replica.statusStatement())
 	if err != nil {
 		return nil, err
 	}
@@ -112,6 +116,9 @@ func replicaStatus(ctx context.Context, replica *MariaDB) (map[string]string, er
 		return nil, err
 	}
 	for i, name := range names {
+		if other, ok := mysqlStatusNames[name]; ok {
+			name = other
+		}
 		status[name] = values[i].String
 	}
 	return status, rows.Close()
@@ -126,7 +133,7 @@ func AwaitReplica(ctx context.Context, primary, replica *MariaDB) error {
 		return fmt.Errorf("await replica %s: %w", replica.Name(), err)
 	}
 	defer source.Close()
-	if err := source.QueryRowContext(ctx, "SELECT @@GLOBAL.gtid_binlog_pos").Scan(&position); err != nil {
+	if err := source.QueryRowContext(ctx, primary.positionStatement()).Scan(&position); err != nil {
 		return fmt.Errorf("await replica %s: %w", replica.Name(), err)
 	}
 	err = pollReplica(ctx, func(ctx context.Context) error {
@@ -147,7 +154,7 @@ func replicaAt(ctx context.Context, replica *MariaDB, position string) error {
 	}
 	defer root.Close()
 	var result int
-	if err := root.QueryRowContext(ctx, "SELECT MASTER_GTID_WAIT(?, 0.5)", position).Scan(&result); err != nil {
+	if err := root.QueryRowContext(ctx, replica.awaitStatement(), position).Scan(&result); err != nil {
 		return err
 	}
 	if result == 0 {
