@@ -195,3 +195,33 @@ func TestDivergedIsRebuiltByItself(t *testing.T) {
 	r.must(r.count("s1-b", 40))
 	testkit.Eventually(t, patience, func() error { return r.caughtUp("s1-b", "s1-a") })
 }
+
+// TestZombieFeedsNobody: a frozen primary wakes up after the new one was chosen, and commits once more. Nobody follows it any longer: the third server takes the
+// new primary's side, and the zombie is found out.
+func TestZombieFeedsNobody(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, 2)
+	r.must(r.count("s1-a", 10))
+	for _, replica := range []string{"s1-b", "s1-c"} {
+		testkit.Eventually(t, patience, func() error { return r.caughtUp("s1-a", replica) })
+	}
+	r.must(r.servers["s1-a"].Process().Pause())
+	k := r.keeper(func(c *failover.Config) {
+		c.Timeout = 500 * time.Millisecond
+		c.Progress = func(_, step string) {
+			if step == string(cluster.StepStopped) {
+				r.must(r.servers["s1-a"].Process().Resume())
+				r.exec("s1-a", "INSERT INTO quipu.owners (name) VALUES ('zombie')") // root is not bound by read_only
+			}
+		}
+	})
+	_, err := k.Change(t.Context(), "s1", failover.Request{To: "s1-b"})
+	r.must(err)
+	r.must(r.count("s1-b", 20))
+	r.tendUntil(k, map[string]string{"s1-a": "diverged", "s1-b": "primary", "s1-c": "replica"})
+	testkit.Eventually(t, patience, func() error { return r.caughtUp("s1-b", "s1-c") })
+	var zombies int
+	if err := r.root("s1-c", "SELECT COUNT(*) FROM quipu.owners", &zombies); err != nil || zombies != 0 {
+		t.Errorf("%d commits of the zombie are on s1-c, %v", zombies, err)
+	}
+}
