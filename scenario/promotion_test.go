@@ -29,9 +29,9 @@ func TestLostPrimaryIsReplaced(t *testing.T) {
 	})
 	d := r.Description()
 	s := startStream(t, d.URLs["ingest"], seed, 2)
-	reads := watchAnswers(t, d.URLs["reader"], s.ledger)
 	s.awaitFlow(t)
 	awaitCounted(t, d.URLs["reader"])
+	reads := watchAnswers(t, d.URLs["reader"], s.ledger)
 	r.root(t, "s1-b", "STOP SLAVE SQL_THREAD")
 	hold := time.NewTimer(heldBack)
 	for begun := time.Now(); time.Since(begun) < heldBack; { // so much is counted that the replica will not have
@@ -63,7 +63,7 @@ func TestLostPrimaryIsReplaced(t *testing.T) {
 	r.awaitPlace(t, "s1-a", "replica")
 	s.awaitFlow(t)
 	s.stop(t)
-	reads.report(t)
+	reads.report(t, 0)
 	s.ledger.verify(t, r.Description())
 	testkit.Eventually(t, patience, func() error {
 		if a, b := r.offsets(t, "s1-a"), r.offsets(t, "s1-b"); a != b {
@@ -85,9 +85,9 @@ func TestPlannedChangeAndBack(t *testing.T) {
 	r := newRig(t, func(c *local.ClusterConfig) { c.Shards, c.Replicas = 2, 1 })
 	d := r.Description()
 	s := startStream(t, d.URLs["ingest"], seed, 2)
-	reads := watchAnswers(t, d.URLs["reader"], s.ledger)
 	s.awaitFlow(t)
 	awaitCounted(t, d.URLs["reader"])
+	reads := watchAnswers(t, d.URLs["reader"], s.ledger)
 	for _, to := range []string{"s1-b", "s2-b", "s1-a"} {
 		t.Logf("%s", r.quipu(t, "failover", "run", "--shard", to[:2], "--planned", "--to", to))
 		r.awaitPlace(t, to, "primary")
@@ -97,7 +97,7 @@ func TestPlannedChangeAndBack(t *testing.T) {
 	}
 	t.Logf("%s", r.quipu(t, "failover", "status"))
 	s.stop(t)
-	reads.report(t)
+	reads.report(t, 0)
 	s.ledger.verify(t, r.Description())
 
 	// The next start finds the roles as they are now.
@@ -194,6 +194,9 @@ func watchAnswers(t *testing.T, reader string, l *ledger) *answers {
 				continue
 			}
 			a.answered.Add(1)
+			if gap := time.Since(last); gap > time.Second {
+				t.Logf("%s: no answer for %v", time.Now().Format("15:04:05.000"), gap.Round(time.Millisecond))
+			}
 			a.longest.Store(max(a.longest.Load(), int64(time.Since(last))))
 			last = time.Now()
 			if most := l.mostOf("view", "key-00"); count > most {
@@ -227,13 +230,13 @@ func askOnce(reader, eventType, key string) (int64, error) {
 	return count.Value, json.Unmarshal(text, &count)
 }
 
-// report ends the questions and tells how they were answered.
-func (a *answers) report(t *testing.T) {
+// report ends the questions and tells how they were answered: all but one in a thousand, and those that were being asked when something froze.
+func (a *answers) report(t *testing.T, frozen int64) {
 	t.Helper()
 	a.stop()
 	asked, answered := a.asked.Load(), a.answered.Load()
 	t.Logf("%d of %d questions answered, longest gap %v", answered, asked, time.Duration(a.longest.Load()).Round(time.Millisecond))
-	if answered == 0 || float64(answered) < 0.999*float64(asked) {
+	if missed := asked - answered; answered == 0 || missed > max(1, asked/1000)+frozen {
 		t.Errorf("%d of %d questions were answered", answered, asked)
 	}
 }
