@@ -42,7 +42,7 @@ test-mysql8: ## run the database tests on MySQL 8.0.22 or newer: MYSQLD8=/path/t
 	version=$$("$$server" --no-defaults --version) || { echo "NOT RUN: $$server does not tell its version." >&2; exit 3; }; \
 	case "$$version" in *MariaDB*) echo "NOT RUN: $$server is MariaDB: $$version" >&2; exit 3 ;; esac; \
 	echo "on $$version"; \
-	QUIPU_TEST_MYSQLD8="$$server" $(GO) test -count=1 -timeout 30m -p 1 $(TEST) ./migrations ./mysql ./shard-proxy
+	QUIPU_TEST_MYSQLD8="$$server" $(GO) test -count=1 -timeout 30m -p 1 $(TEST) ./migrations ./mysql ./failover ./shard-proxy
 
 lint: ## check form and common mistakes
 	@unformatted=$$($(TOOL) gofumpt -l .) || exit 1; \

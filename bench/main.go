@@ -53,6 +53,7 @@ func measures() []measure {
 		{"cold", measureCold},
 		{"reads", measureReads},
 		{"cached", measureCached},
+		{"runaway", measureRunaway},
 		{"total", measureTotal},
 		{"rollup", measureRollup},
 		{"archive", measureArchive},   // what is older than its day is cold afterwards

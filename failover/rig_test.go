@@ -314,7 +314,7 @@ func (r *rig) checksum(database, table string, into *string) error {
 func (r *rig) exec(database string, statements ...string) {
 	r.t.Helper()
 	for _, s := range statements {
-		if _, err := r.servers[database].Root().ExecContext(r.t.Context(), s); err != nil {
+		if _, err := r.servers[database].Root().ExecContext(r.t.Context(), testkit.Speak(s)); err != nil {
 			r.t.Fatalf("%s: %s: %v", database, s, err)
 		}
 	}

@@ -107,6 +107,7 @@ type sqlGathering struct {
 	begin    time.Time
 
 	columns []wire.SQLColumn // of the first answer; nil until there is one
+	begun   bool             // the answer: with the first row, for databases tell columns long before
 	end     wire.SQLEnd
 }
 
@@ -116,7 +117,7 @@ func (g *sqlGathering) run(ctx context.Context, shards []string) error {
 		err := g.ask(ctx, shard)
 		switch {
 		case err == nil:
-		case g.columns == nil:
+		case !g.begun:
 			return forPeople(err)
 		default:
 			problem := forPeople(err)
@@ -128,7 +129,9 @@ func (g *sqlGathering) run(ctx context.Context, shards []string) error {
 		}
 	}
 	g.end.Seconds = time.Since(g.begin).Seconds()
-	_ = g.out.end(&g.end) // nobody reads it if it fails
+	if g.start() == nil {
+		_ = g.out.end(&g.end) // nobody reads it if it fails
+	}
 	return nil
 }
 
@@ -203,6 +206,16 @@ func (g *sqlGathering) head(shard string, columns []wire.SQLColumn) error {
 		return nil
 	}
 	g.columns = columns
+	return nil
+}
+
+// start begins the answer.
+func (g *sqlGathering) start() error {
+	if g.begun {
+		return nil
+	}
+	g.begun = true
+	columns := g.columns
 	if g.each {
 		columns = append([]wire.SQLColumn{{Name: "shard", Type: "VARCHAR"}}, columns...)
 	}
@@ -226,6 +239,9 @@ func (g *sqlGathering) row(shard, values string) (whole bool, err error) {
 	case g.end.Bytes+size > g.question.MaxBytes:
 		g.end.Truncated = wire.TruncatedBytes
 		return true, nil
+	}
+	if err := g.start(); err != nil {
+		return false, err
 	}
 	g.end.Rows++
 	g.end.Bytes += size

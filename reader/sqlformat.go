@@ -112,8 +112,8 @@ func asOfText(ms int64) string {
 	return time.UnixMilli(ms).UTC().Format("2006-01-02T15:04:05.000Z")
 }
 
-// csvWriter writes RFC 4180 with a line of names first; NULL is an empty field. An answer that is not whole breaks the connection off; one that a bound
-// cut short has a last line that says so.
+// csvWriter writes RFC 4180 with a line of names first; NULL is an empty field. An answer that is not whole has a last line that says why, and breaks the
+// connection off; one that a bound cut short has a last line that says so.
 type csvWriter struct {
 	open   func(string) *httpserver.Stream
 	stream *httpserver.Stream
@@ -155,7 +155,10 @@ func (w *csvWriter) end(end *wire.SQLEnd) error {
 	return w.stream.Flush()
 }
 
-func (w *csvWriter) fail(*wire.Problem) { w.stream.Abort() }
+func (w *csvWriter) fail(problem *wire.Problem) {
+	fmt.Fprintf(w.stream, "# failed: %s: %s\n", problem.Code, oneLine(problem.Detail))
+	w.stream.Abort()
+}
 
 // textsOf turns values into texts.
 func textsOf(row []any, null string) []string {
@@ -171,7 +174,7 @@ func textsOf(row []any, null string) []string {
 // tableRows are looked at for the widths of columns before the first is sent; those that come later may be wider.
 const tableRows = 500
 
-// tableWriter writes for eyes. An answer that is not whole breaks the connection off.
+// tableWriter writes for eyes. An answer that is not whole has a last line that says why, and breaks the connection off.
 type tableWriter struct {
 	open    func(string) *httpserver.Stream
 	stream  *httpserver.Stream
@@ -287,9 +290,10 @@ func (w *tableWriter) end(end *wire.SQLEnd) error {
 	return w.stream.Flush()
 }
 
-func (w *tableWriter) fail(*wire.Problem) {
+func (w *tableWriter) fail(problem *wire.Problem) {
 	if w.widths == nil {
 		_ = w.release() // nobody reads it if it fails
 	}
+	fmt.Fprintf(w.stream, "(failed: %s: %s)\n", problem.Code, oneLine(problem.Detail))
 	w.stream.Abort()
 }

@@ -138,6 +138,7 @@ func TestUp(t *testing.T) {
 	if sample == nil || sample[1] == "0" {
 		t.Fatalf("quipu up shows no counts of the sample:\n%s", says)
 	}
+	askInSQL(t, first.describe(t))
 	addresses := first.describe(t).URLs
 
 	// As when the terminal is closed.

@@ -126,14 +126,15 @@ type outage struct {
 	longest                time.Duration // without an answer to any question about one key
 	oldest                 time.Duration // how old an answer was when it came
 	slowest                time.Duration
-	reasons                map[string]int // why there was none
+	reasons                map[string]int  // why there was none
+	failed                 []time.Duration // when, after the beginning
 }
 
 func (o outage) ratio() float64 { return float64(o.answered) / float64(max(o.asked, 1)) }
 
 func (o outage) String() string {
-	return fmt.Sprintf("%d of %d questions answered (%.2f%%), %d of them labelled stale, the oldest %v old; slowest %v, longest without an answer %v; %v",
-		o.answered, o.asked, 100*o.ratio(), o.stale, o.oldest.Round(time.Millisecond), o.slowest.Round(time.Millisecond), o.longest.Round(time.Millisecond), o.reasons)
+	return fmt.Sprintf("%d of %d questions answered (%.2f%%), %d of them labelled stale, the oldest %v old; slowest %v, longest without an answer %v; not answered: %v %v",
+		o.answered, o.asked, 100*o.ratio(), o.stale, o.oldest.Round(time.Millisecond), o.slowest.Round(time.Millisecond), o.longest.Round(time.Millisecond), o.reasons, o.failed[:min(len(o.failed), 10)])
 }
 
 // since adds up what was asked after an instant about some keys.
@@ -152,6 +153,7 @@ func (w *watchers) since(begin time.Time, keys []string) outage {
 		o.asked++
 		if !s.ok {
 			o.reasons[brief(s.reason)]++
+			o.failed = append(o.failed, s.asked.Sub(begin).Round(10*time.Millisecond))
 			continue
 		}
 		o.answered++

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"errors"
+	"fmt"
 	"slices"
 	"time"
 
@@ -20,7 +21,7 @@ type candidate struct {
 
 // candidates lists the databases to read from in the order of trying them: replicas that keep up, those of the caller's zone first unless
 // all their connections are in use, else in turn; the primary; then, for stale data is better than none, replicas that don't keep up, the
-// freshest first. Only healthy ones are listed.
+// freshest first. Only healthy ones are listed, and those that have fallen silent come last.
 func (p *Proxy) candidates(all *databases, zone string) []candidate {
 	type lagging struct {
 		candidate
@@ -57,7 +58,15 @@ func (p *Proxy) candidates(all *databases, zone string) []candidate {
 	for _, l := range late {
 		fresh = append(fresh, l.candidate)
 	}
+	slices.SortStableFunc(fresh, func(a, b candidate) int { return rank(p.silent(a.database)) - rank(p.silent(b.database)) })
 	return fresh
+}
+
+func rank(last bool) int {
+	if last {
+		return 1
+	}
+	return 0
 }
 
 // distance orders replicas that are equally good: those of the zone, others, those that would make the read wait for a connection.
@@ -94,8 +103,9 @@ func (p *Proxy) reading(ctx context.Context, read func(context.Context, *mysql.D
 
 func (p *Proxy) readingFrom(ctx context.Context, all *databases, read func(context.Context, *mysql.DB) error) (candidate, error) {
 	err := all.whyNone()
-	for _, c := range p.candidates(all, p.zoneOf(ctx)) {
-		err = read(ctx, c.read)
+	candidates := p.candidates(all, p.zoneOf(ctx))
+	for i, c := range candidates {
+		err = p.tryReading(ctx, c, i+1 < len(candidates), read)
 		if err == nil || !errors.Is(err, mysql.ErrUnavailable) || ctx.Err() != nil {
 			return c, err
 		}
@@ -104,6 +114,28 @@ func (p *Proxy) readingFrom(ctx context.Context, all *databases, read func(conte
 		p.log.Warn("read failed, trying another database", "database", c.ID, "error", err)
 	}
 	return candidate{}, err
+}
+
+var errSilent = fmt.Errorf("it fell silent: %w", mysql.ErrUnavailable)
+
+// tryReading reads from one candidate. If there are others, a database that falls silent is not waited for until the time is over.
+func (p *Proxy) tryReading(ctx context.Context, c candidate, others bool, read func(context.Context, *mysql.DB) error) error {
+	if !others {
+		return read(ctx, c.read)
+	}
+	trying, giveUp := context.WithCancelCause(ctx)
+	defer giveUp(nil)
+	look := time.AfterFunc(p.cfg.ProbeInterval+silentAfter, func() {
+		if p.silent(c.database) {
+			giveUp(errSilent)
+		}
+	})
+	defer look.Stop()
+	err := read(trying, c.read)
+	if err != nil && errors.Is(context.Cause(trying), errSilent) {
+		return fmt.Errorf("read from %s: %w", c.ID, errSilent)
+	}
+	return err
 }
 
 // whyNone returns why there may be no candidate: what keeps the primary away comes first.

@@ -22,6 +22,7 @@ type database struct {
 	analyst   *mysql.DB      // people's
 	primary   *mysql.Primary // nil for replicas
 	health    atomic.Pointer[health]
+	answered  atomic.Int64  // when the last good probe ended, in nanoseconds
 	kick      chan struct{} // asks for a probe now
 
 	used    context.Context // ends when the topology has it no longer, or in another role

@@ -17,6 +17,9 @@ const (
 	failuresToFall  = 3
 	successesToRise = 2
 	firstInterval   = 50 * time.Millisecond // until there is a first verdict
+
+	// A database whose last good probe is older than an interval and this is silent: others are asked first, long before it is found unhealthy.
+	silentAfter = time.Second
 )
 
 var errNotProbed = fmt.Errorf("it was not probed yet: %w", mysql.ErrUnavailable)
@@ -81,6 +84,9 @@ func (p *Proxy) probe(ctx context.Context, d *database) {
 		after.since = time.Now()
 	}
 	d.health.Store(after)
+	if err == nil {
+		d.answered.Store(time.Now().UnixNano())
+	}
 	if after.isNews(before) {
 		level := slog.LevelWarn
 		if after.healthy {
@@ -92,6 +98,11 @@ func (p *Proxy) probe(ctx context.Context, d *database) {
 	if all := p.databases.Load(); all != nil && d.Role == cluster.Replica {
 		p.metrics.lags(d.ID, func() (time.Duration, bool) { return all.lagOf(d) })
 	}
+}
+
+// silent tells whether a database has not answered its probes for a while.
+func (p *Proxy) silent(d *database) bool {
+	return time.Since(time.Unix(0, d.answered.Load())) > p.cfg.ProbeInterval+silentAfter
 }
 
 // examine does real work in the database and judges what it says of itself.

@@ -198,6 +198,24 @@ func TestPrimaryAwayReplicaAnswers(t *testing.T) {
 }
 
 // A database of another shard, or with a schema that this build does not know, is not used.
+// A replica that hangs is healthy until it has missed several probes. Reads that would wait for it go to the primary.
+func TestSilentReplicaIsNotWaitedFor(t *testing.T) {
+	servers := testkit.Shard(t)
+	r := newRig(t, servers, func(cfg *shardproxy.Config) {
+		cfg.ProbeTimeout, cfg.PointTimeout = 2*patience, patience // nobody finds out by these
+	}).bothHealthy()
+	if err := servers.Replica.Process().Pause(); err != nil {
+		t.Fatal(err)
+	}
+	defer servers.Replica.Process().Resume()
+	for range 2 { // one that is under way, one that comes later
+		got, err := r.stats(keyOf(1, 0))
+		if err != nil || got.Sources[0].Database != "s1-a" {
+			t.Fatalf("got %+v and %v, want the primary's answer", got, err)
+		}
+	}
+}
+
 func TestWrongDatabasesAreNotUsed(t *testing.T) {
 	for name, test := range map[string]struct {
 		harm, heal string

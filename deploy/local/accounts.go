@@ -149,7 +149,7 @@ func (m *MariaDB) configureAccount(ctx context.Context, root *sql.Conn, account 
 			return err
 		}
 	}
-	return nil
+	return m.grantDefiner(ctx, root, account, user)
 }
 
 // DSN is the data source name, for go-sql-driver/mysql, of an account on a

@@ -2,6 +2,7 @@ package local
 
 import (
 	"context"
+	"database/sql"
 	"fmt"
 	"maps"
 	"os"
@@ -129,4 +130,16 @@ func (m *MariaDB) awaitStatement() string {
 		return "SELECT WAIT_FOR_EXECUTED_GTID_SET(?, 0.5)"
 	}
 	return "SELECT MASTER_GTID_WAIT(?, 0.5)"
+}
+
+// grantDefiner lets an account make views of others, in the words of the server: they changed with 8.2.
+func (m *MariaDB) grantDefiner(ctx context.Context, root *sql.Conn, account Account, user string) error {
+	if m.config.MySQL == "" || account != AccountRebuild {
+		return nil
+	}
+	_, err := root.ExecContext(ctx, "GRANT SET_ANY_DEFINER, ALLOW_NONEXISTENT_DEFINER ON *.* TO "+user)
+	if err != nil {
+		_, err = root.ExecContext(ctx, "GRANT SET_USER_ID ON *.* TO "+user)
+	}
+	return err
 }
