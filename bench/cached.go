@@ -94,6 +94,7 @@ func (b *bench) measureKept(ctx context.Context, d *day, get *getter) error {
 		addresses[n] = d.url(b, n)
 	}
 	length := either(b, 10*time.Second, 2*time.Second)
+	cpu := b.cpuTimes()
 	var times *latency.Snapshot
 	err = b.profiled(ctx, "cached", length, func(ctx context.Context) (err error) {
 		times, err = evenLoop(ctx, length, readConnections, keys, func(ctx context.Context, n int) error {
@@ -116,6 +117,13 @@ func (b *bench) measureKept(ctx context.Context, d *day, get *getter) error {
 		Name: "cached_reads_per_second", Value: float64(times.Count()) / length.Seconds(), Unit: "requests/s", Target: atLeast(8000),
 		Note: fmt.Sprintf("%d keys over 24 h, %d connections, %.1f%% of the answers kept, p50 %.2f ms", keys, readConnections, 100*keptRatio(before, after), ms(times.Percentile(50))),
 	})
+	used := time.Duration(0)
+	for role, after := range b.cpuTimes() {
+		if role == "load" || role == "reader" || role == "cluster-proxy" || role == "shard-proxy" {
+			used += after - cpu[role]
+		}
+	}
+	b.results.value("cached_read_cpu_us", used.Seconds()*1e6/float64(times.Count()), "µs", "CPU time of a read in reader, proxies and what asks")
 	b.results.add(figure{Name: "cached_read_p99_ms", Value: ms(times.Percentile(99)), Unit: "ms", Target: atLeast(15), AtMost: true, Note: "the same reads"})
 	return nil
 }

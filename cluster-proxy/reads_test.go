@@ -1,9 +1,11 @@
 package clusterproxy_test
 
 import (
+	"encoding/json"
 	"fmt"
 	"net/http"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -73,6 +75,47 @@ func TestStatsPassesValidatorsOn(t *testing.T) {
 				t.Errorf("key %d: got %+v", i, k)
 			}
 		}
+	}
+}
+
+// Questions that travel together go to the shards of their keys, and the answers come back in order. What can't be had is null.
+func TestKeptAnswersComeInOrder(t *testing.T) {
+	f := newFleet(t)
+	keys := []string{keyOn(6, 0), keyOn(1, 0), keyOn(6, 1), keyOn(1, 1), keyOn(0, 0)}
+	var body []byte
+	for _, key := range keys {
+		line, err := json.Marshal(wire.StatsRequest{Type: "view", Keys: []string{key}, To: 60})
+		if err != nil {
+			t.Fatal(err)
+		}
+		body = append(append(body, line...), '\n')
+	}
+	body = append(body, "nonsense\n"...)
+	ask := func() (told []string) {
+		reply, err := f.client.Bytes(t.Context(), http.MethodPost, f.url+wire.PathKept, wire.LinesType, body)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for line := range strings.Lines(string(reply.Body)) {
+			answer := &wire.StatsAnswer{}
+			if err := json.Unmarshal([]byte(line), answer); err != nil {
+				t.Fatal(err)
+			}
+			key := ""
+			if len(answer.Keys) == 1 {
+				checkKeys(t, answer, answer.Keys[0].Key)
+				key = answer.Keys[0].Key
+			}
+			told = append(told, key)
+		}
+		return told
+	}
+	if diff := cmp.Diff([]string{keys[0], keys[1], "", "", keys[4], ""}, ask()); diff != "" {
+		t.Errorf("told (-want +got):\n%s", diff)
+	}
+	f.only("s2-1", "s2-2")
+	if diff := cmp.Diff([]string{keys[0], "", "", "", "", ""}, ask()); diff != "" {
+		t.Errorf("told without a shard (-want +got):\n%s", diff)
 	}
 }
 

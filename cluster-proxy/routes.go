@@ -27,6 +27,7 @@ func (p *Proxy) Register(e *echo.Echo, v *auth.Verifier) {
 	post(wire.PathApply, "apply", write, p.cfg.ApplyTimeout, p.serveApply)
 	post(wire.PathClaim, "claim", write, p.cfg.ApplyTimeout, p.serveClaim)
 	post(wire.PathStats, "stats", question, p.cfg.ReadTimeout, p.serveStats)
+	post(wire.PathKept, "kept", question, p.cfg.ReadTimeout, p.serveKept)
 	post(wire.PathTop, "top", question, p.cfg.ReadTimeout, serve(p.top))
 	post(wire.PathKeyInfo, "lookup_key", question, p.cfg.ReadTimeout, serve(p.lookupKey))
 	post(wire.PathKeysImport, "import_keys", question, p.cfg.ApplyTimeout, serve(p.importKeys))

@@ -37,7 +37,7 @@ func (p *Proxy) serveStats(ctx context.Context, c echo.Context) error {
 	}
 	if len(r.Keys) == 1 {
 		shard, _ := s.ShardOf(s.PartitionOf(r.Type, r.Keys[0]))
-		answer, err := p.askRaw(ctx, "stats", shard, wire.PathStats, body)
+		answer, err := p.askRaw(ctx, "stats", shard, wire.PathStats, wire.JSONType, body)
 		switch {
 		case err == nil && bytes.HasPrefix(answer, toldKey):
 			return c.Blob(http.StatusOK, wire.JSONType, answer)
@@ -65,12 +65,12 @@ func (p *Proxy) withoutAnswer(r *wire.StatsRequest, s *cluster.Snapshot, shard s
 }
 
 // askRaw is askShard for a body and an answer as they are.
-func (p *Proxy) askRaw(ctx context.Context, call, shard, path string, body []byte) ([]byte, error) {
+func (p *Proxy) askRaw(ctx context.Context, call, shard, path, contentType string, body []byte) ([]byte, error) {
 	ctx, cancel := withReserve(ctx)
 	defer cancel()
 	begin := time.Now()
 	out, err := balance.Ask(ctx, p.balancer, call, func() []balance.Server { return p.proxiesOf(shard) }, func(ctx context.Context, base string) ([]byte, error) {
-		reply, err := p.cfg.Client.Bytes(ctx, http.MethodPost, base+path, wire.JSONType, body)
+		reply, err := p.cfg.Client.Bytes(ctx, http.MethodPost, base+path, contentType, body)
 		if err != nil {
 			return nil, err
 		}

@@ -49,25 +49,30 @@ func (r *Reader) gather(ctx context.Context, results []result, m manner) *gather
 		mu    sync.Mutex
 		join  joiner
 	)
-	group.SetLimit(lookupsAtOnce)
-	for _, l := range lookups {
-		group.Go(func() error {
-			r.tellAll(ctx, l, m, func(l *lookup, answer *told, err error) {
-				mu.Lock()
-				defer mu.Unlock()
-				if err != nil {
-					r.fail(out, l, err)
-					join.failed(public(err).Code)
-					return
-				}
-				fill(out, l, answer)
-				out.add(answer.plan)
-				join.add(&answer.Provenance)
-			})
-			return nil
-		})
+	take := func(l *lookup, answer *told, err error) {
+		mu.Lock()
+		defer mu.Unlock()
+		if err != nil {
+			r.fail(out, l, err)
+			join.failed(public(err).Code)
+			return
+		}
+		fill(out, l, answer)
+		out.add(answer.plan)
+		join.add(&answer.Provenance)
 	}
-	_ = group.Wait() // the goroutines above return no errors
+	if len(lookups) == 1 {
+		r.tellAll(ctx, lookups[0], m, take)
+	} else {
+		group.SetLimit(lookupsAtOnce)
+		for _, l := range lookups {
+			group.Go(func() error {
+				r.tellAll(ctx, l, m, take)
+				return nil
+			})
+		}
+		_ = group.Wait() // the goroutines above return no errors
+	}
 	out.Provenance = join.provenance()
 	out.sortPlans()
 	return out
@@ -78,7 +83,7 @@ func (r *Reader) stats(ctx context.Context, l *lookup, m manner, validators []st
 	ctx, cancel := context.WithTimeout(ctx, r.limits.Timeout)
 	defer cancel()
 	begin := time.Now()
-	answer, err := r.proxy.Stats(ctx, l.request(m, validators))
+	answer, err := r.convoy.stats(ctx, r.proxy, l.request(m, validators))
 	r.metrics.lookups.WithLabelValues("stats").Observe(time.Since(begin).Seconds())
 	r.metrics.keys.Add(float64(len(l.keys)))
 	return answer, err

@@ -28,6 +28,8 @@ type metrics struct {
 	keptBytes     prometheus.Gauge
 	keptCount     prometheus.Gauge
 	keptEvicted   prometheus.Counter
+	convoys       prometheus.Counter
+	passengers    *prometheus.CounterVec // by outcome
 }
 
 func newMetrics(r prometheus.Registerer) *metrics {
@@ -103,7 +105,11 @@ func newMetrics(r prometheus.Registerer) *metrics {
 	m.keptBytes = prometheus.NewGauge(prometheus.GaugeOpts{Name: "quipu_reader_kept_bytes", Help: "What the kept answers take, about."})
 	m.keptCount = prometheus.NewGauge(prometheus.GaugeOpts{Name: "quipu_reader_kept_count", Help: "Answers kept."})
 	m.keptEvicted = prometheus.NewCounter(prometheus.CounterOpts{Name: "quipu_reader_kept_evictions_total", Help: "Answers dropped for want of room."})
-	r.MustRegister(m.keptAnswers, m.keptBytes, m.keptCount, m.keptEvicted)
+	m.convoys = prometheus.NewCounter(prometheus.CounterOpts{Name: "quipu_reader_convoys_total", Help: "Calls that asked for kept answers of many questions."})
+	m.passengers = prometheus.NewCounterVec(prometheus.CounterOpts{
+		Name: "quipu_reader_convoy_questions_total", Help: "Questions in such calls: kept, or alone when they had to be asked alone after all.",
+	}, []string{"outcome"})
+	r.MustRegister(m.convoys, m.passengers, m.keptAnswers, m.keptBytes, m.keptCount, m.keptEvicted)
 	r.MustRegister(m.answers, m.seconds, m.lookups, m.points, m.keys, m.age, m.lacking, m.stale, m.waits, m.waited,
 		m.questions, m.waiting, m.coldQuestions, m.sql, m.refused)
 	return m

@@ -22,6 +22,12 @@ type Proxy interface {
 	LookupKey(ctx context.Context, request *wire.KeyRequest) (*wire.KeyInfo, error)
 }
 
+// Keeper is a Proxy that answers many questions at once with what shards keep, without waiting for databases: "null" stands for what must be asked alone.
+// Questions are the JSON of wire.StatsRequest, answers that of wire.StatsAnswer.
+type Keeper interface {
+	Kept(ctx context.Context, questions [][]byte) (answers [][]byte, err error)
+}
+
 // Config is what a Reader needs.
 type Config struct {
 	Proxy Proxy
@@ -104,6 +110,7 @@ type Reader struct {
 	// coldQuestions is a bound of its own: however slow cold storage is, there is room for questions that don't need it.
 	coldQuestions gate
 	kept          *kept
+	convoy        *convoy
 	document      asset
 	console       asset
 	drain         chan struct{}
@@ -130,6 +137,7 @@ func New(cfg Config) (*Reader, error) {
 		sql:           newGate("requests with SQL", limits.SQL, m.sql, m.refused),
 		coldQuestions: newGate("cold questions", limits.Cold, m.coldQuestions, m.refused),
 		kept:          newKept(limits.KeptBytes, m),
+		convoy:        newConvoy(cfg.Proxy, limits.Timeout, m),
 		document:      documentAsset(),
 		console:       consoleAsset(),
 		drain:         make(chan struct{}),

@@ -111,17 +111,11 @@ func (p *Proxy) find(ctx context.Context, questions []asking, r *wire.StatsReque
 	for i := range questions {
 		a := &questions[i]
 		refresh := p.judge(a, looked, now, r.MinAsOf)
-		switch {
-		case !a.some():
+		if !a.some() {
 			missed = append(missed, a)
-		case refresh:
-			p.flights.refresh(ctx, a.question, p.statsTimeout(), p.loadStats)
-			p.metrics.cache.answered(outcomeRefreshed, 1)
-		case a.unchanged:
-			p.metrics.cache.answered(outcomeUnchanged, 1)
-		default:
-			p.metrics.cache.answered(outcomeHit, 1)
+			continue
 		}
+		p.given(ctx, a, refresh)
 	}
 	if len(missed) > 0 {
 		if err := p.answerFrom(ctx, missed, p.statsTimeout(), r.MinAsOf, p.loadStats); err != nil {
@@ -132,6 +126,19 @@ func (p *Proxy) find(ctx context.Context, questions []asking, r *wire.StatsReque
 		return errAskAlone
 	}
 	return nil
+}
+
+// given counts a question that is answered with what is kept, and has it asked anew if it is due.
+func (p *Proxy) given(ctx context.Context, a *asking, refresh bool) {
+	switch {
+	case refresh:
+		p.flights.refresh(ctx, a.question, p.statsTimeout(), p.loadStats)
+		p.metrics.cache.answered(outcomeRefreshed, 1)
+	case a.unchanged:
+		p.metrics.cache.answered(outcomeUnchanged, 1)
+	default:
+		p.metrics.cache.answered(outcomeHit, 1)
+	}
 }
 
 // statsTimeout bounds a query with its wait for a place. Its class bounds it further.

@@ -85,6 +85,14 @@ func (f *feed) latest(ctx context.Context) look {
 	return f.looked
 }
 
+// last returns the last look as it is.
+func (f *feed) last() look {
+	f.wish()
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.looked
+}
+
 // look reads what changed since the last one.
 func (f *feed) look(ctx context.Context) {
 	ctx, cancel := context.WithTimeout(ctx, feedTimeout)

@@ -26,6 +26,7 @@ func (p *Proxy) Register(e *echo.Echo, v *auth.Verifier) {
 	g.POST(wire.PathApply, p.served("apply", p.cfg.ApplyTimeout, p.serveApply))
 	g.POST(wire.PathClaim, p.served("claim", p.cfg.ApplyTimeout, p.json(p.small, answering(p.claim))))
 	g.POST(wire.PathStats, p.served("stats", p.statsTimeout(), p.serveStats))
+	g.POST(httpserver.Path(wire.PathKept), p.served("kept", p.cfg.PointTimeout, p.serveKept))
 	g.POST(wire.PathTop, p.served("top", p.cfg.ScanTimeout, p.serveTop))
 	g.POST(httpserver.Path(wire.PathKeyInfo), p.served("lookup_key", p.cfg.PointTimeout, p.json(p.points, answering(p.lookupKey))))
 	g.POST(httpserver.Path(wire.PathKeysImport), p.served("import_keys", p.cfg.ApplyTimeout, p.json(p.small, answering(p.importKeys))))

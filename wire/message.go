@@ -8,6 +8,7 @@ const (
 	PathClaim       = "/internal/v1/claim"       // POST ClaimRequest → Checkpoint
 	PathCheckpoints = "/internal/v1/checkpoints" // GET → CheckpointsAnswer
 	PathStats       = "/internal/v1/stats"       // POST StatsRequest → StatsAnswer
+	PathKept        = "/internal/v1/stats:kept"  // POST LinesType: StatsRequests of one key → StatsAnswers, null where nothing is kept
 	PathTop         = "/internal/v1/top"         // POST TopRequest → TopAnswer
 	PathKeyInfo     = "/internal/v1/keys:lookup" // POST KeyRequest → KeyInfo
 	PathKeysImport  = "/internal/v1/keys:import" // POST KeysImport → KeysImported
@@ -15,6 +16,9 @@ const (
 
 // ApplyType is the media type of an encoded ApplyRequest.
 const ApplyType = "application/vnd.quipu.apply.v1"
+
+// LinesType is the media type of bodies with one JSON value a line.
+const LinesType = "application/x-ndjson"
 
 // Checkpoint is the stored state of a partition, in the shard that owns it (INV-4).
 type Checkpoint struct {
@@ -80,6 +84,7 @@ const (
 // Bounds of a request.
 const (
 	MaxKeysPerStats   = 1000
+	MaxKept           = 64     // lines of a call for kept answers
 	MaxPointsPerStats = 50_000 // rows a StatsAnswer may hold, over all its keys
 	MaxTop            = 1000
 	MaxTopScanned     = 180 // minutes of a ranking that no ranked list holds

@@ -6,6 +6,7 @@
 package proxyclient
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"net/http"
@@ -112,6 +113,23 @@ func (c *Client) Stats(ctx context.Context, r *wire.StatsRequest) (*wire.StatsAn
 	return ask[wire.StatsAnswer](ctx, c, "stats", wire.PathStats, r)
 }
 
+// Kept asks for what is kept of questions of one key each, at most wire.MaxKept, all as JSON. Answers come in the same order, "null" where nothing is kept.
+func (c *Client) Kept(ctx context.Context, questions [][]byte) ([][]byte, error) {
+	var body []byte
+	for _, q := range questions {
+		body = append(append(body, q...), '\n')
+	}
+	reply, err := c.askRaw(ctx, "kept", wire.PathKept, wire.LinesType, body)
+	if err != nil {
+		return nil, err
+	}
+	answers := bytes.Split(bytes.TrimSuffix(reply, []byte("\n")), []byte("\n"))
+	if len(answers) != len(questions) {
+		return nil, wire.NewProblem(wire.CodeInternal, "%d answers to %d questions", len(answers), len(questions))
+	}
+	return answers, nil
+}
+
 // Top asks for the keys with the largest counts.
 func (c *Client) Top(ctx context.Context, r *wire.TopRequest) (*wire.TopAnswer, error) {
 	return ask[wire.TopAnswer](ctx, c, "top", wire.PathTop, r)
@@ -150,6 +168,22 @@ func ask[Out any](ctx context.Context, c *Client, call, path string, in any) (*O
 	out, err := balance.Ask(ctx, c.balancer, call, c.cfg.Servers, func(ctx context.Context, base string) (*Out, error) {
 		out := new(Out)
 		return out, c.cfg.Client.JSON(ctx, http.MethodPost, base+path, in, out)
+	})
+	c.metrics.called(call, err, time.Since(begin))
+	return out, err
+}
+
+// askRaw is ask for a body and an answer as they are.
+func (c *Client) askRaw(ctx context.Context, call, path, contentType string, body []byte) ([]byte, error) {
+	ctx, cancel := within(ctx, c.cfg.Timeout)
+	defer cancel()
+	begin := time.Now()
+	out, err := balance.Ask(ctx, c.balancer, call, c.cfg.Servers, func(ctx context.Context, base string) ([]byte, error) {
+		reply, err := c.cfg.Client.Bytes(ctx, http.MethodPost, base+path, contentType, body)
+		if err != nil {
+			return nil, err
+		}
+		return reply.Body, nil
 	})
 	c.metrics.called(call, err, time.Since(begin))
 	return out, err
