@@ -30,10 +30,27 @@ func (k *Keeper) Rebuild(ctx context.Context, r RebuildRequest) (from string, er
 	if err := k.copy(ctx, r, to, source); err != nil {
 		return source.ID, fmt.Errorf("rebuild %s: %w", r.Database, err)
 	}
-	if err := k.bringBack(ctx, r); err != nil {
-		return source.ID, fmt.Errorf("rebuild %s: %w", r.Database, err)
+	return source.ID, k.Attach(ctx, r.Shard, r.Database)
+}
+
+// Attach has a database compared with the primary again that has diverged, because it was filled anew by other means, and makes it follow if its history is a
+// part of the primary's. If not, it has diverged still.
+func (k *Keeper) Attach(ctx context.Context, shard, database string) error {
+	if err := k.bringBack(ctx, shard, database); err != nil {
+		return fmt.Errorf("attach %s: %w", database, err)
 	}
-	return source.ID, k.Tend(ctx, r.Shard)
+	if err := k.Tend(ctx, shard); err != nil {
+		return err
+	}
+	topology, _, err := k.cfg.Store.Topology(ctx)
+	if err != nil {
+		return err
+	}
+	s, _ := topology.Shard(shard)
+	if d, ok := s.Database(database); !ok || d.State != cluster.Attached {
+		return fmt.Errorf("attach %s: it is %s: does it answer, and what does its log say?", database, d.State)
+	}
+	return nil
 }
 
 // setAside takes the database out of use, and chooses the one to copy from.
@@ -112,17 +129,16 @@ func (k *Keeper) copy(ctx context.Context, r RebuildRequest, to, source cluster.
 }
 
 // bringBack has the database follow the primary, whichever that is by now.
-func (k *Keeper) bringBack(ctx context.Context, r RebuildRequest) error {
-	h, err := k.take(ctx, r.Shard)
+func (k *Keeper) bringBack(ctx context.Context, shard, database string) error {
+	h, err := k.take(ctx, shard)
 	if err != nil {
 		return err
 	}
 	defer h.unlock()
 	return h.switchTo(ctx, func(*cluster.Failover) {}, func(s *cluster.Shard) error {
-		d, ok := s.Database(r.Database)
-		if !ok || d.Role != cluster.Replica {
-			return errors.New("the topology has changed meanwhile")
+		if d, ok := s.Database(database); !ok || d.Role != cluster.Replica {
+			return fmt.Errorf("shard %s has no replica %s", shard, database)
 		}
-		return edit(s, r.Database, func(d *cluster.Database) { d.State = cluster.Detached })
+		return edit(s, database, func(d *cluster.Database) { d.State = cluster.Detached })
 	})
 }

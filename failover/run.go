@@ -4,7 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/quipudb/quipu/cluster"
@@ -126,6 +128,7 @@ func (h *hand) abort(ctx context.Context, cause error) error {
 	h.metrics.changes.WithLabelValues(h.shard, "aborted").Inc()
 	h.log.Error("the change of a primary was taken back", "shard", h.shard, "from", i.From, "to", i.To, "error", cause)
 	h.cfg.Progress(h.shard, "aborted")
+	h.eachReplica(ctx, nil, "replicate again", (*mysql.DB).StartFollowing)
 	both, err := h.databases(ctx, i.From)
 	if err != nil {
 		return err
@@ -239,11 +242,13 @@ func (h *hand) awaitExecuted(ctx context.Context, pool *mysql.DB, position strin
 }
 
 // stop makes the new primary nobody's replica, unless the log does not reach back to what it has counted.
-func (h *hand) stop(ctx context.Context, _, to cluster.Database) ([]func(*cluster.Intent), error) {
+func (h *hand) stop(ctx context.Context, from, to cluster.Database) ([]func(*cluster.Intent), error) {
 	pool, err := h.server(to)
 	if err != nil {
 		return nil, err
 	}
+	// The others first: a frozen primary that wakes up from here on must not have them execute what the new one lacks.
+	h.eachReplica(ctx, []string{from.ID, to.ID}, "stop replication", (*mysql.DB).StopFollowing)
 	if err := pool.StopFollowing(ctx); err != nil {
 		return nil, err
 	}
@@ -252,9 +257,35 @@ func (h *hand) stop(ctx context.Context, _, to cluster.Database) ([]func(*cluste
 		err = h.reaches(ctx, m)
 	}
 	if err != nil {
-		return nil, errors.Join(err, pool.StartFollowing(ctx))
+		return nil, err // which starts replication again, as it takes the change back
 	}
 	return []func(*cluster.Intent){func(i *cluster.Intent) { i.Position = m.Held.Executed }}, nil
+}
+
+// eachReplica does something to every attached replica of the shard but some, at once. One that does not answer is left as it is.
+func (h *hand) eachReplica(ctx context.Context, but []string, what string, work func(*mysql.DB, context.Context) error) {
+	topology, _, err := h.cfg.Store.Topology(ctx)
+	if err != nil {
+		h.log.Warn("the shard's replicas can't be listed", "shard", h.shard, "error", err)
+		return
+	}
+	shard, _ := topology.Shard(h.shard)
+	var all sync.WaitGroup
+	defer all.Wait()
+	for _, d := range shard.Databases {
+		if d.Role != cluster.Replica || d.State != cluster.Attached || slices.Contains(but, d.ID) {
+			continue
+		}
+		all.Go(func() {
+			pool, err := h.server(d)
+			if err == nil {
+				err = h.within(ctx, h.cfg.Timeout, func(ctx context.Context) error { return work(pool, ctx) })
+			}
+			if err != nil {
+				h.log.Warn("a replica could not be told to "+what, "shard", h.shard, "database", d.ID, "error", err)
+			}
+		})
+	}
 }
 
 // reaches asks once more, now that nothing changes any longer, what was asked for the plan.

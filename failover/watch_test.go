@@ -5,6 +5,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/quipudb/quipu/cluster"
 	"github.com/quipudb/quipu/deploy/local"
 	"github.com/quipudb/quipu/failover"
 	"github.com/quipudb/quipu/testkit"
@@ -142,6 +143,30 @@ func TestReplacedWhileItWritesOn(t *testing.T) {
 	r.must(err)
 	r.must(r.servers["s1-a"].Start(t.Context()))
 	r.tendUntil(k, map[string]string{"s1-a": "diverged", "s1-b": "replica", "s1-c": "primary"})
+
+	// It stays so, whatever somebody thinks of it; one that was marked for nothing follows again.
+	if err := k.Attach(t.Context(), "s1", "s1-a"); err == nil || r.place("s1-a") != "diverged" {
+		t.Errorf("it was attached: %v, and is %s", err, r.place("s1-a"))
+	}
+	r.mark("s1-b", cluster.Diverged)
+	r.must(k.Attach(t.Context(), "s1", "s1-b"))
+	r.must(r.places(map[string]string{"s1-b": "replica"}))
+	if err := k.Attach(t.Context(), "s1", "s1-c"); err == nil {
+		t.Error("the primary was attached to itself")
+	}
+}
+
+// mark gives a database a state.
+func (r *rig) mark(database string, state cluster.DatabaseState) {
+	r.t.Helper()
+	topology, version, err := r.store.Topology(r.t.Context())
+	r.must(err)
+	for i := range topology.Shards[0].Databases {
+		if d := &topology.Shards[0].Databases[i]; d.ID == database {
+			d.State = state
+		}
+	}
+	r.must(r.store.SetTopology(r.t.Context(), topology, version))
 }
 
 // TestDivergedIsRebuiltByItself, if that is wanted, while the shard is looked after.
@@ -169,4 +194,34 @@ func TestDivergedIsRebuiltByItself(t *testing.T) {
 	})
 	r.must(r.count("s1-b", 40))
 	testkit.Eventually(t, patience, func() error { return r.caughtUp("s1-b", "s1-a") })
+}
+
+// TestZombieFeedsNobody: a frozen primary wakes up after the new one was chosen, and commits once more. Nobody follows it any longer: the third server takes the
+// new primary's side, and the zombie is found out.
+func TestZombieFeedsNobody(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, 2)
+	r.must(r.count("s1-a", 10))
+	for _, replica := range []string{"s1-b", "s1-c"} {
+		testkit.Eventually(t, patience, func() error { return r.caughtUp("s1-a", replica) })
+	}
+	r.must(r.servers["s1-a"].Process().Pause())
+	k := r.keeper(func(c *failover.Config) {
+		c.Timeout = 500 * time.Millisecond
+		c.Progress = func(_, step string) {
+			if step == string(cluster.StepStopped) {
+				r.must(r.servers["s1-a"].Process().Resume())
+				r.exec("s1-a", "INSERT INTO quipu.owners (name) VALUES ('zombie')") // root is not bound by read_only
+			}
+		}
+	})
+	_, err := k.Change(t.Context(), "s1", failover.Request{To: "s1-b"})
+	r.must(err)
+	r.must(r.count("s1-b", 20))
+	r.tendUntil(k, map[string]string{"s1-a": "diverged", "s1-b": "primary", "s1-c": "replica"})
+	testkit.Eventually(t, patience, func() error { return r.caughtUp("s1-b", "s1-c") })
+	var zombies int
+	if err := r.root("s1-c", "SELECT COUNT(*) FROM quipu.owners", &zombies); err != nil || zombies != 0 {
+		t.Errorf("%d commits of the zombie are on s1-c, %v", zombies, err)
+	}
 }

@@ -18,9 +18,37 @@ func newReplicaCommand(s *settings) *cobra.Command {
 		Short: "Rebuild replicas that can't follow any more",
 		Long: `Looks after the replicas of shards. One that holds what its primary lacks has diverged: it is
 not read and can't follow until it is rebuilt. quipu cluster show says which do.`,
-		Example: `  quipu replica rebuild --shard s1 --database s1-a`,
+		Example: `  quipu replica rebuild --shard s1 --database s1-a
+  quipu replica attach --shard s1 --database s1-a`,
 	}
-	c.AddCommand(newReplicaRebuildCommand(s))
+	c.AddCommand(newReplicaRebuildCommand(s), newReplicaAttachCommand(s))
+	return c
+}
+
+func newReplicaAttachCommand(s *settings) *cobra.Command {
+	var shard, database string
+	c := &cobra.Command{
+		Use:   "attach",
+		Short: "Have a database follow that was filled anew by other means",
+		Long: `Has a database that had diverged compared with the primary again, after it was filled anew on
+its host, and makes it follow if its history is a part of the primary's.`,
+		Example: `  quipu replica attach --shard s1 --database s1-a`,
+		Args:    noArguments,
+		RunE: s.runWith(func(c *cobra.Command, cfg *config.Effective, _ []string) error {
+			if shard == "" || database == "" {
+				return usagef("flags --shard and --database are needed")
+			}
+			return withKeeper(c, cfg, nil, func(ctx context.Context, _ *connected, k *failover.Keeper) error {
+				if err := k.Attach(ctx, shard, database); err != nil {
+					return err
+				}
+				_, err := fmt.Fprintf(c.OutOrStdout(), "%s follows the primary of shard %s\n", database, shard)
+				return err
+			})
+		}),
+	}
+	c.Flags().StringVar(&shard, "shard", "", "the `shard` (needed)")
+	c.Flags().StringVar(&database, "database", "", "`database` of the shard (needed)")
 	return c
 }
 
@@ -39,8 +67,8 @@ func newReplicaRebuildCommand(s *settings) *cobra.Command {
 holds, over SQL, and has it follow the primary. Everything goes on meanwhile; the database is
 not read before it follows. If it was interrupted, run it again.
 
-For a database of hundreds of gigabytes a copy with the server's own tools, on the hosts, is
-quicker.
+For a database of hundreds of gigabytes a copy with the server's own tools, on the hosts, and
+then quipu replica attach, is quicker.
 
 It connects as accounts.rebuild, besides accounts.failover and accounts.replicate.`,
 		Example: `  quipu replica rebuild --shard s1 --database s1-a

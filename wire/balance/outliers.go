@@ -19,13 +19,13 @@ const (
 
 // When a server is an outlier. It is always compared with the others: when all are bad, nobody is an outlier.
 const (
-	ejectInRow      = 5                     // failures, while another server does not fail
-	ejectMinCalls   = 10                    // of the server and of the others, recently
-	ejectShare      = 0.3                   // of calls that fail, beyond the others' share
-	ejectSlower     = 4                     // times as slow as the quickest other one
-	ejectSlowerBy   = 50 * time.Millisecond // and by this much
-	maxEjectFactor  = 16                    // longest ejection, in first ones
-	recordHalfLife  = 5 * time.Second       // what happened so long ago counts half
+	ejectInRow      = 5                      // failures, while another server does not fail
+	ejectMinCalls   = 10                     // of the server and of the others, recently
+	ejectShare      = 0.3                    // of calls that fail, beyond the others' share
+	ejectSlower     = 5                      // times as slow as the quickest other one
+	ejectSlowerBy   = 100 * time.Millisecond // and by this much: calls of one kind are not alike
+	maxEjectFactor  = 16                     // longest ejection, in first ones
+	recordHalfLife  = 5 * time.Second        // what happened so long ago counts half
 	examineInterval = 200 * time.Millisecond
 )
 
@@ -45,11 +45,11 @@ type record struct {
 // speed is how long calls of one kind take.
 type speed struct {
 	calls float64       // weighted by age
-	mean  time.Duration // moving
+	seen  int           // up to speedCalls
+	mean  time.Duration // moving, over so many calls
 }
 
-// A call moves the mean by a part of the difference.
-const speedShare = 8
+const speedCalls = 32
 
 // observe notes a call. What says nothing of the server, because it was given up, still took so long.
 func (r *record) observe(kind string, outcome error, took time.Duration, now time.Time) {
@@ -67,14 +67,15 @@ func (r *record) observe(kind string, outcome error, took time.Duration, now tim
 		if r.speeds == nil {
 			r.speeds = map[string]*speed{}
 		}
-		s = &speed{mean: took}
+		s = &speed{}
 		r.speeds[kind] = s
 	}
 	if unclear && took < s.mean {
 		return
 	}
 	s.calls++
-	s.mean += (took - s.mean) / speedShare
+	s.seen = min(s.seen+1, speedCalls)
+	s.mean += (took - s.mean) / time.Duration(s.seen)
 }
 
 func (r *record) age(now time.Time) {

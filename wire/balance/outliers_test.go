@@ -51,9 +51,9 @@ func TestOutliersAreEjected(t *testing.T) {
 			}
 			return nil
 		}, quick, balance.EjectedShare},
-		{"slow", func(int) error { return nil }, 100 * time.Millisecond, balance.EjectedLatency},
+		{"slow", func(int) error { return nil }, 150 * time.Millisecond, balance.EjectedLatency},
 		{"refusals are no failures", func(int) error { return wire.NewProblem(wire.CodeFenced, "") }, quick, balance.Rejoined},
-		{"a little slower", func(int) error { return nil }, 40 * time.Millisecond, balance.Rejoined},
+		{"a little slower", func(int) error { return nil }, 80 * time.Millisecond, balance.Rejoined},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
