@@ -15,6 +15,10 @@ type lookup struct {
 // are wanted, in questions that the shards accept. It is pure. Where the rows of a range are, in which table or in cold storage, is for the
 // shards to say, from the snapshot that they answer from.
 func planLookups(queries []query, skip func(int) bool) []*lookup {
+	if len(queries) == 1 && !skip(0) {
+		q := &queries[0]
+		return []*lookup{{kind: q.kind.Name, span: q.span, keys: []string{q.key}, of: [][]int{{0}}}}
+	}
 	type place struct {
 		kind string
 		span span
