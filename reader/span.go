@@ -126,6 +126,8 @@ func appendMinute(dst []byte, minute int64) []byte {
 	return time.Unix(minute*60, 0).UTC().AppendFormat(dst, "2006-01-02T15:04:05Z")
 }
 
-func formatInstant(ms int64) string {
-	return time.UnixMilli(ms).UTC().Format("2006-01-02T15:04:05.000Z")
+func formatInstant(ms int64) string { return string(appendInstant(nil, ms)) }
+
+func appendInstant(dst []byte, ms int64) []byte {
+	return time.UnixMilli(ms).UTC().AppendFormat(dst, "2006-01-02T15:04:05.000Z")
 }

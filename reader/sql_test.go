@@ -14,6 +14,7 @@ import (
 
 	"github.com/quipudb/quipu/reader"
 	"github.com/quipudb/quipu/wire"
+	"github.com/quipudb/quipu/wire/auth"
 )
 
 // shardAnswer is what a shard says: its columns, rows of it, and an end unless it breaks off.
@@ -195,5 +196,40 @@ func TestSQLThatIsRefused(t *testing.T) {
 	}
 	if got := newRig(t, nil).post(t, "/v1/sql", `{"sql":"SELECT 1"}`); got.Status != http.StatusServiceUnavailable {
 		t.Errorf("without a desk: got status %d", got.Status)
+	}
+}
+
+// SQL wants its own scope, and looking into the databases that of administrators.
+func TestScopesOfPeople(t *testing.T) {
+	tokens := map[auth.Scope]string{}
+	var configured []auth.Token
+	for _, scope := range []auth.Scope{auth.Read, auth.SQL, auth.Admin} {
+		token, hash := auth.Generate()
+		tokens[scope] = token
+		configured = append(configured, auth.Token{Name: string(scope), Scopes: []auth.Scope{scope}, SHA256: hash})
+	}
+	v, err := auth.New(configured)
+	if err != nil {
+		t.Fatal(err)
+	}
+	d := &desk{sql: func(shard string, _ *wire.SQLRequest) (io.ReadCloser, error) {
+		return io.NopCloser(strings.NewReader(shardAnswer(shard, nil, ""))), nil
+	}}
+	l := &ledger{asOf: now.UnixMilli()}
+	r := rigOf(t, l, l, v, func(c *reader.Config) { c.Desk, c.Shards = d, func() []string { return []string{"s1"} } })
+	for _, test := range []struct {
+		scope               auth.Scope
+		sql, queries, stats int
+	}{{auth.Read, 403, 403, 200}, {auth.SQL, 200, 403, 403}, {auth.Admin, 200, 200, 200}} {
+		for target, want := range map[string]int{"/v1/sql": test.sql, "/v1/queries": test.queries, "/v1/stats?type=view&key=v1": test.stats} {
+			req := httptest.NewRequest(http.MethodGet, target, nil)
+			if target == "/v1/sql" {
+				req = httptest.NewRequest(http.MethodPost, target, strings.NewReader(`{"sql":"SELECT 1"}`))
+			}
+			req.Header.Set("Authorization", "Bearer "+tokens[test.scope])
+			if got := r.do(t, req); got.Status != want {
+				t.Errorf("%s with the scope %s: got status %d, want %d", target, test.scope, got.Status, want)
+			}
+		}
 	}
 }

@@ -122,8 +122,8 @@ func TestWhatIsSent(t *testing.T) {
 		"SELECT CAST(a AS SIGNED), a DIV 2, a IS NULL, NOT a, a IN (1,2), a BETWEEN 1 AND 2 FROM t":     "SELECT CAST(`a` AS SIGNED) AS `CAST(a AS SIGNED)`,`a` DIV 2 AS `a DIV 2`,`a` IS NULL AS `a IS NULL`,NOT `a` AS `NOT a`,`a` IN (1,2) AS `a IN (1,2)`,`a` BETWEEN 1 AND 2 AS `a BETWEEN 1 AND 2` FROM `t`",
 		"SELECT CASE WHEN a THEN 1 ELSE 2 END, x'00ff', TRUE, NULL, 1.50, 1e3":                          "SELECT CASE WHEN `a` THEN 1 ELSE 2 END AS `CASE WHEN a THEN 1 ELSE 2 END`,x'00ff' AS `x'00ff'`,TRUE AS `TRUE`,NULL AS `NULL`,1.50 AS `1.50`,1e+03 AS `1e3`",
 		"SELECT STDDEV(event_count), GROUP_CONCAT(DISTINCT a ORDER BY b SEPARATOR ';') FROM t":          "SELECT STDDEV_POP(`event_count`) AS `STDDEV(event_count)`,GROUP_CONCAT(DISTINCT `a` ORDER BY `b` SEPARATOR ';') AS `GROUP_CONCAT(DISTINCT a ORDER BY b SEPARATOR ';')` FROM `t`",
-		"SELECT `odd``name` FROM `t`": "SELECT `odd``name` FROM `t`",
-		"SELECT * FROM a LEFT JOIN b USING (k) WHERE a.name LIKE 'x!%' ESCAPE '!'": "SELECT * FROM `a` LEFT JOIN `b` USING (`k`) WHERE `a`.`name` LIKE 'x!%' ESCAPE '!'",
+		"SELECT `odd``name` FROM `t`":                                                                   "SELECT `odd``name` FROM `t`",
+		"SELECT * FROM a LEFT JOIN b USING (k) WHERE a.name LIKE 'x!%' ESCAPE '!'":                      "SELECT * FROM `a` LEFT JOIN `b` USING (`k`) WHERE `a`.`name` LIKE 'x!%' ESCAPE '!'",
 	} {
 		got, err := parser.Parse(text, nil)
 		if err != nil || got != want {

@@ -36,20 +36,6 @@ type normaliser struct {
 func (n *normaliser) step() {
 	c := n.text[n.at]
 	switch {
-	case c == ' ' || c == '\t' || c == '\n' || c == '\r':
-		n.at++
-		n.space()
-	case c == '#' || strings.HasPrefix(n.text[n.at:], "-- "):
-		n.skipTo("\n")
-	case strings.HasPrefix(n.text[n.at:], "/*") && !strings.HasPrefix(n.text[n.at:], "/*+"):
-		n.skipTo("*/")
-	case c == '\'' || c == '"':
-		n.quoted(c)
-		n.literal()
-	case c == '`':
-		from := n.at
-		n.quoted(c)
-		n.out = append(n.out, n.text[from:n.at]...)
 	case isDigit(c):
 		n.word()
 		n.literal()
@@ -57,6 +43,20 @@ func (n *normaliser) step() {
 		from := n.at
 		n.word()
 		n.out = append(n.out, n.text[from:n.at]...)
+	case c == ' ' || c == '\t' || c == '\n' || c == '\r':
+		n.at++
+		n.space()
+	case c == '\'' || c == '"':
+		n.quoted(c)
+		n.literal()
+	case c == '`':
+		from := n.at
+		n.quoted(c)
+		n.out = append(n.out, n.text[from:n.at]...)
+	case c == '#' || c == '-' && strings.HasPrefix(n.text[n.at:], "-- "):
+		n.skipTo("\n")
+	case c == '/' && strings.HasPrefix(n.text[n.at:], "/*") && !strings.HasPrefix(n.text[n.at:], "/*+"):
+		n.skipTo("*/")
 	default:
 		n.at++
 		n.symbol(c)
@@ -96,23 +96,43 @@ func (n *normaliser) quoted(quote byte) {
 }
 
 func (n *normaliser) word() {
-	for n.at < len(n.text) && (isWord(n.text[n.at]) || n.text[n.at] == '.' && isDigit(n.text[n.at-1])) {
-		n.at++
+	at := n.at
+	for at < len(n.text) && (wordBytes[n.text[at]] || n.text[at] == '.' && isDigit(n.text[at-1])) {
+		at++
 	}
+	n.at = at
 }
 
 // literal adds a placeholder, or makes the one before it a list.
 func (n *normaliser) literal() {
-	before, comma := bytes.CutSuffix(bytes.TrimRight(n.out, " "), []byte(","))
-	before = bytes.TrimRight(before, " ")
-	switch {
-	case comma && bytes.HasSuffix(before, []byte("?…")):
-		n.out = before
-	case comma && bytes.HasSuffix(before, []byte("?")):
-		n.out = append(before, "…"...)
-	default:
-		n.out = append(n.out, '?')
+	if before, listed := n.beforeComma(); listed {
+		switch tail := n.out[:before]; {
+		case bytes.HasSuffix(tail, []byte("?…")):
+			n.out = tail
+			return
+		case tail[before-1] == '?':
+			n.out = append(tail, "…"...)
+			return
+		}
 	}
+	n.out = append(n.out, '?')
+}
+
+// beforeComma returns where what stands before a comma at the end ends, if there is one, and something before it.
+func (n *normaliser) beforeComma() (end int, ok bool) {
+	end = n.trimmed(len(n.out))
+	if end == 0 || n.out[end-1] != ',' {
+		return 0, false
+	}
+	end = n.trimmed(end - 1)
+	return end, end > 0
+}
+
+func (n *normaliser) trimmed(end int) int {
+	for end > 0 && n.out[end-1] == ' ' {
+		end--
+	}
+	return end
 }
 
 // symbol adds a sign. A group in parentheses that repeats the one before it is dropped.
@@ -124,19 +144,41 @@ func (n *normaliser) symbol(c byte) {
 	case c == ')' && len(n.groups) > 0:
 		from := n.groups[len(n.groups)-1]
 		n.groups = n.groups[:len(n.groups)-1]
-		to, last := len(n.out), n.last
-		n.last = [2]int{from, to}
-		if last[1] > last[0] && last[1] < from && strings.TrimSpace(string(n.out[last[1]:from])) == "," && string(n.out[last[0]:last[1]]) == string(n.out[from:to]) {
+		last := n.last
+		n.last = [2]int{from, len(n.out)}
+		if last[1] > last[0] && last[1] < from && n.separates(last[1], from) && bytes.Equal(n.out[last[0]:last[1]], n.out[from:]) {
 			n.out, n.last = n.out[:last[1]], last
 		}
 	}
 }
 
+// separates tells whether there is nothing but a comma in a part of what was written.
+func (n *normaliser) separates(from, to int) bool {
+	commas := 0
+	for _, c := range n.out[from:to] {
+		switch c {
+		case ',':
+			commas++
+		case ' ':
+		default:
+			return false
+		}
+	}
+	return commas == 1
+}
+
 func isDigit(c byte) bool { return c >= '0' && c <= '9' }
 
-func isWord(c byte) bool {
-	return c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z' || isDigit(c) || c == '_' || c == '$' || c >= 0x80
-}
+func isWord(c byte) bool { return wordBytes[c] }
+
+// wordBytes tells which bytes are of words.
+var wordBytes = func() (is [256]bool) {
+	for i := range is {
+		c := byte(i)
+		is[i] = c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z' || isDigit(c) || c == '_' || c == '$' || c >= 0x80
+	}
+	return is
+}()
 
 func digestID(class Class, normalised string) string {
 	return strconv.FormatUint(digestHash(class, normalised), 16)

@@ -1,8 +1,12 @@
 package auth_test
 
 import (
+	"net/http"
+	"net/http/httptest"
 	"strings"
 	"testing"
+
+	"github.com/labstack/echo/v4"
 
 	"github.com/quipudb/quipu/wire"
 	"github.com/quipudb/quipu/wire/auth"
@@ -100,5 +104,52 @@ func TestGeneratedTokensDifferAndHash(t *testing.T) {
 			t.Fatalf("got token %q with hash %q, seen before: %v", token, hash, seen[token])
 		}
 		seen[token] = true
+	}
+}
+
+// Who asks is the token's name; between Quipu's own processes it is whom they name. Nobody else is believed.
+func TestCallerOfARequest(t *testing.T) {
+	tokens := map[string]string{}
+	var configured []auth.Token
+	for name, scope := range map[string]auth.Scope{"ann": auth.Read, "proxy": auth.Internal, "boss": auth.Admin, "sender": auth.Write} {
+		token, hash := auth.Generate()
+		tokens[name] = token
+		configured = append(configured, auth.Token{Name: name, Scopes: []auth.Scope{scope}, SHA256: hash})
+	}
+	verifier, err := auth.New(configured)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, test := range map[string]struct {
+		verifier    *auth.Verifier
+		scope       auth.Scope
+		by, claimed string
+		want        string
+	}{
+		"a token's":                     {verifier, auth.Read, "ann", "", "ann"},
+		"a token's, whatever it claims": {verifier, auth.Read, "ann", "bob", "ann"},
+		"an admin's":                    {verifier, auth.SQL, "boss", "bob", "boss"},
+		"named by a process":            {verifier, auth.Internal, "proxy", "bob", "bob"},
+		"a long name":                   {verifier, auth.Internal, "proxy", strings.Repeat("x", 1000), strings.Repeat("x", 100)},
+		"named by nobody":               {verifier, auth.Internal, "proxy", "", ""},
+		"of what writes":                {verifier, auth.Write, "sender", "", ""},
+		"without tokens, of a process":  {nil, auth.Internal, "", "bob", "bob"},
+		"without tokens, of anybody":    {nil, auth.Read, "", "bob", ""},
+	} {
+		req := httptest.NewRequest(http.MethodGet, "/", nil)
+		if test.by != "" {
+			req.Header.Set("Authorization", "Bearer "+tokens[test.by])
+		}
+		if test.claimed != "" {
+			req.Header.Set(wire.HeaderCaller, test.claimed)
+		}
+		got := "not called"
+		serve := test.verifier.Require(test.scope)(func(c echo.Context) error {
+			got = wire.CallerOf(c.Request().Context())
+			return nil
+		})
+		if err := serve(echo.New().NewContext(req, httptest.NewRecorder())); err != nil || got != test.want {
+			t.Errorf("%s: got %q, %v, want %q", name, got, err, test.want)
+		}
 	}
 }
