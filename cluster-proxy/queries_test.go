@@ -118,6 +118,20 @@ func TestSQLIsPassedOn(t *testing.T) {
 	}
 }
 
+// A statement that took too long, or was killed, is not run again elsewhere.
+func TestSQLThatRanIsNotRunAgain(t *testing.T) {
+	f := newFleet(t)
+	f.proxies["s1-1"].fails(wire.CodeDeadline)
+	f.proxies["s1-2"].fails(wire.CodeDeadline)
+	_, _, err := f.client.Stream(t.Context(), http.MethodPost, f.url+wire.PathSQL+"?shard=s1", wire.SQLRequest{SQL: "SELECT 1"})
+	if wire.CodeOf(err) != wire.CodeDeadline || !strings.Contains(err.Error(), "shard s1: as told") {
+		t.Errorf("got %v", err)
+	}
+	if got := f.proxies["s1-1"].calls.Load() + f.proxies["s1-2"].calls.Load(); got != 1 {
+		t.Errorf("it ran %d times", got)
+	}
+}
+
 // Who goes away takes the call to the shard proxy along.
 func TestSQLIsCancelled(t *testing.T) {
 	f := newFleet(t)

@@ -37,12 +37,19 @@ func (p *Proxy) serveSQL(ctx context.Context, c echo.Context) error {
 		return err
 	}
 	var answer io.ReadCloser
-	err = p.onShard(ctx, "sql", shard, func(_ context.Context, base string) (err error) { // the answer outlives the time of a try
-		answer, _, err = p.cfg.Client.Stream(ctx, http.MethodPost, base+wire.PathSQL, request)
-		return err
+	var failed error
+	err = p.onShard(ctx, "sql", shard, func(_ context.Context, base string) error { // the answer outlives the time of a try
+		answer, _, failed = p.cfg.Client.Stream(ctx, http.MethodPost, base+wire.PathSQL, request)
+		if wire.RetryableSQL(failed) {
+			return failed
+		}
+		return nil
 	})
 	if err != nil {
 		return err
+	}
+	if failed != nil {
+		return atShard(shard, failed)
 	}
 	defer answer.Close()
 	return relay(httpserver.NewStream(c, wire.SQLType, sqlTimeout), answer)

@@ -131,14 +131,12 @@ func TestRunawayDiesAtTheDeadlineOfItsClass(t *testing.T) {
 	}
 }
 
-// With the watchdog out of the way, the limit in the server ends it; the guard tells of that as well, with the rows seen before.
+// The limit in the server ends it first; the guard tells of that as well, with the rows seen before.
 func TestServerEndsRunawayByItself(t *testing.T) {
-	g := newGuarded(t, time.Hour, nil)
-	ctx, cancel := contextWithin(t, 2*time.Second)
-	defer cancel()
-	err := g.db.Select(guard.WithClass(ctx, guard.Point), mysql.Selection{Text: crossJoin("runaway-2"), Timeout: 1800 * time.Millisecond}, nothing{})
-	if !errors.Is(err, mysql.ErrDeadline) || ctx.Err() != nil {
-		t.Fatalf("got %v (%v), want the server to have ended it", err, ctx.Err())
+	g := newGuarded(t, 4*time.Second, nil) // its rows are looked at after 3
+	err := g.db.Select(guard.WithClass(t.Context(), guard.Point), mysql.Selection{Text: crossJoin("runaway-2"), Timeout: 3500 * time.Millisecond}, nothing{})
+	if !errors.Is(err, mysql.ErrDeadline) {
+		t.Fatalf("got %v, want the server to have ended it", err)
 	}
 	if log := g.log.String(); !strings.Contains(log, "reason=limit") || strings.Contains(log, "rows_examined=-1") == tellsRows() {
 		t.Errorf("log: %s", log)
@@ -257,7 +255,7 @@ func TestKillHitsNothingElse(t *testing.T) {
 		}
 	})
 	group.Wait()
-	if statements.Load() < 100 || hit.Load() < 20 || cancels.Load() < 100 {
+	if statements.Load() < 50 || hit.Load() < 10 || cancels.Load() < 50 {
 		t.Errorf("%d statements, %d kills, %d cancels: too few to show anything", statements.Load(), hit.Load(), cancels.Load())
 	}
 	t.Logf("%d statements, %d kills, %d cancels", statements.Load(), hit.Load(), cancels.Load())

@@ -13,7 +13,6 @@ type fault struct {
 	lasting time.Duration
 	begin   func(*testing.T, *mesh)
 	end     func(*testing.T, *mesh)
-	within  time.Duration // of its end, in which counts go on; 0: patience
 }
 
 // outageLasts is how long what has broken stays so.

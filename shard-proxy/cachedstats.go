@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"slices"
 	"strconv"
 	"time"
 
@@ -245,7 +246,7 @@ func (p *Proxy) appendStats(dst []byte, questions []asking, at []int) ([]byte, e
 	if points > wire.MaxPointsPerStats {
 		return nil, problemOf(fmt.Errorf("%d, more than %d: %w", points, wire.MaxPointsPerStats, mysql.ErrTooManyPoints))
 	}
-	dst = append(make([]byte, 0, size), `{"keys":[`...)
+	dst = append(slices.Grow(dst, size), `{"keys":[`...)
 	if at == nil {
 		dst = p.appendKey(dst, &questions[0])
 	}

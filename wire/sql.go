@@ -6,6 +6,13 @@ import "encoding/json"
 // (SQLType). One that lacks its last record, of end or error, was cut off.
 const PathSQL = "/internal/v1/sql"
 
+// RetryableSQL tells whether a statement of a person may be tried on another proxy: only if it did not run. One that took too long would do so there as well, and
+// one that was killed must stay dead.
+func RetryableSQL(err error) bool {
+	code := CodeOf(err)
+	return Retryable(code) && code != CodeDeadline
+}
+
 // SQLType is the media type of a stream of records.
 const SQLType = "application/x-ndjson"
 

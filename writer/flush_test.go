@@ -271,3 +271,35 @@ func TestMemoryIsBoundedWhileAShardIsAway(t *testing.T) {
 		}
 	})
 }
+
+// A shard that sends a flush away gets the rest that it asked for from all partitions, however much they have, and nothing is lost.
+func TestThrottledShardGetsItsRest(t *testing.T) {
+	const (
+		rest      = 3 * time.Second
+		departing = 50 * time.Millisecond // a flush that had its slot before departs at the end of a read, 40 ms later at most
+	)
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(t, 8, "w1")
+		sentAway, tooEarly, last := 0, 0, time.Time{}
+		r.shard.fault = func(call int) (before, after error) {
+			if since := time.Since(last); since > departing && since < rest {
+				tooEarly++
+			}
+			if call%10 != 9 {
+				return nil, nil
+			}
+			sentAway, last = sentAway+1, time.Now()
+			return wire.NewProblem(wire.CodeThrottled, "slowly").WithRetryAfter(rest), nil
+		}
+		w1 := r.start(t, "w1")
+		r.feed("a", 60*time.Second)
+		if diff := r.settled(time.Minute, nil); diff != "" {
+			t.Error(diff)
+		}
+		got := w1.metric(t, "flushes_throttled_total")
+		w1.stop()
+		if sentAway < 5 || got < 5 || tooEarly > 0 {
+			t.Errorf("%d flushes were sent away, the metric says %v; %d came before the rest was over", sentAway, got, tooEarly)
+		}
+	})
+}

@@ -145,7 +145,6 @@ func (g *Guard) destroy(ctx context.Context, q *Query, reason Reason) error {
 		}
 		hit = hit || err == nil
 		if err == nil {
-			q.saw(sight)
 			err = fmt.Errorf("kill query %s: it still runs", q.id())
 		}
 		select {
@@ -176,6 +175,9 @@ func (q *Query) tryKill(ctx context.Context) (Sight, error) {
 	ctx, cancel := context.WithTimeout(ctx, q.guard.cfg.KillTimeout)
 	defer cancel()
 	sight, err := q.statement.Killer.Kill(ctx, q.target)
+	if err == nil && sight.Running {
+		q.saw(sight) // before the end of the statement is told of
+	}
 	q.mu.Lock()
 	q.kill = nil
 	q.mu.Unlock()

@@ -41,9 +41,16 @@ func (c *Client) KillQuery(ctx context.Context, id string) (*wire.QueryKilled, e
 // SQL runs one SELECT of a person on a shard and returns its answer as it comes: wire.SQLRecords, one a line. The caller closes it. Another cluster proxy is
 // tried only before an answer begins. The call is bounded by ctx alone.
 func (c *Client) SQL(ctx context.Context, shard string, r *wire.SQLRequest) (body io.ReadCloser, err error) {
+	var failed error
 	err = c.do(ctx, "sql", sqlTimeout, func(_ context.Context, base string) error { // the answer outlives the time of a try
-		body, _, err = c.cfg.Client.Stream(ctx, http.MethodPost, base+wire.PathSQL+"?shard="+url.QueryEscape(shard), r)
-		return err
+		body, _, failed = c.cfg.Client.Stream(ctx, http.MethodPost, base+wire.PathSQL+"?shard="+url.QueryEscape(shard), r)
+		if wire.RetryableSQL(failed) {
+			return failed
+		}
+		return nil
 	})
+	if err == nil {
+		err = failed
+	}
 	return body, err
 }
