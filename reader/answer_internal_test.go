@@ -16,7 +16,8 @@ func TestProvenanceByHand(t *testing.T) {
 		"nothing": {},
 		"all": {AsOf: 1_769_880_000_123, Stale: true, Coverage: wire.Coverage{Partitions: 3, Answered: 3}, Sources: []wire.Source{
 			{Shard: "s1", Database: "s1-b", Role: "replica", Resolution: "minute+day", AsOf: 1_769_880_000_000},
-			{Shard: `s"2`, Role: wire.RoleCache, AsOf: 5}, {Shard: "s1", Role: wire.RoleCold, Resolution: "hour", Objects: 2, Cached: 1, Bytes: 77},
+			{Shard: `s"2`, Role: wire.RoleCache, AsOf: 5},
+			{Shard: "s1", Role: wire.RoleCold, Resolution: "hour", Objects: 2, Cached: 1, Bytes: 77},
 		}},
 	} {
 		for _, waited := range []*bool{nil, &yes} {
