@@ -201,3 +201,20 @@ func TestLoadLeavesOutWhatIsNotOurs(t *testing.T) {
 		t.Error("a file that isn't Go was accepted")
 	}
 }
+
+func TestNoMergeIsUnfinished(t *testing.T) {
+	found, err := lint.UnfinishedMerges(os.DirFS("../.."))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, place := range found {
+		t.Error(place)
+	}
+	bites := fstest.MapFS{
+		"a.md": {Data: []byte("one\n" + "<<<<<<<" + " HEAD\ntwo\n=======\nthree\n" + ">>>>>>>" + " other\n")}, "b.go": {Data: []byte("package b // <<<<<<< \n")},
+	}
+	found, err = lint.UnfinishedMerges(bites)
+	if want := []string{"a.md:2: a merge was not finished", "a.md:6: a merge was not finished"}; err != nil || cmp.Diff(want, found) != "" {
+		t.Errorf("got %v, %v, want %v", found, err, want)
+	}
+}
