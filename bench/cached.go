@@ -173,7 +173,7 @@ func keptRatio(before, after samples) float64 {
 // ended, two for their hours one by one, and one for a total up to now, which is kept for a second only. It is asked for a while before the figure is taken; a hit is an
 // answer that waited for no database.
 func (b *bench) measureHitRatio(ctx context.Context, d *day, get *getter) error {
-	length := either(b, 20*time.Second, 2*time.Second)
+	length := either(b, 15*time.Second, 2*time.Second)
 	from := d.from.Truncate(time.Hour).Add(time.Hour)
 	ended := url.Values{"from": {from.Format(time.RFC3339)}, "to": {from.Add(22 * time.Hour).Format(time.RFC3339)}}
 	ask := func(ctx context.Context, n int) error {

@@ -39,7 +39,7 @@ func measureFailover(ctx context.Context, b *bench) error {
 		return err
 	}
 	defer verifier.Close()
-	lead, after := either(b, 8*time.Second, 4*time.Second), either(b, 30*time.Second, 15*time.Second)
+	lead, after := either(b, 8*time.Second, 4*time.Second), either(b, 22*time.Second, 15*time.Second)
 	var summary load.Summary
 	r := newReaders(b, b.run+"f-")
 	defer r.client.CloseIdleConnections()

@@ -35,7 +35,7 @@ func measureFreshness(ctx context.Context, b *bench) error {
 	}
 	f := freshness{
 		name: "freshness", rate: b.halfLoad(), keys: b.run + "-", seed: 2,
-		lead: either(b, 5*time.Second, 2*time.Second), length: either(b, 30*time.Second, 5*time.Second),
+		lead: either(b, 5*time.Second, 2*time.Second), length: either(b, 25*time.Second, 5*time.Second),
 	}
 	found, err := b.timeProbes(ctx, f)
 	if err != nil {
@@ -49,7 +49,7 @@ func measureFreshness(ctx context.Context, b *bench) error {
 	if b.ingested == 0 {
 		return nil
 	}
-	f.name, f.rate, f.seed, f.length = "freshness_at_half_of_highest", b.ingested/2, 4, either(b, 20*time.Second, 3*time.Second)
+	f.name, f.rate, f.seed, f.length = "freshness_at_half_of_highest", b.ingested/2, 4, either(b, 12*time.Second, 3*time.Second)
 	if found, err = b.timeProbes(ctx, f); err != nil {
 		return err
 	}
@@ -60,7 +60,7 @@ func measureFreshness(ctx context.Context, b *bench) error {
 
 // measureCold takes freshness_cold_p99_ms: the same from the very start of a load whose million keys no shard has seen.
 func measureCold(ctx context.Context, b *bench) error {
-	f := freshness{name: "freshness_cold", rate: b.halfLoad(), keys: b.run + "c-", seed: 3, length: either(b, 20*time.Second, 3*time.Second)}
+	f := freshness{name: "freshness_cold", rate: b.halfLoad(), keys: b.run + "c-", seed: 3, length: either(b, 12*time.Second, 3*time.Second)}
 	found, err := b.timeProbes(ctx, f)
 	if err != nil {
 		return err

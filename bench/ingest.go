@@ -84,7 +84,7 @@ func measureSingle(ctx context.Context, b *bench) error {
 	if err != nil {
 		return err
 	}
-	length := either(b, 15*time.Second, 3*time.Second)
+	length := either(b, 10*time.Second, 3*time.Second)
 	var summary load.Summary
 	err = b.profiled(ctx, "single", length, func(ctx context.Context) (err error) {
 		summary, err = b.load(ctx, load.Config{Connections: 256, Duration: length}, source)

@@ -42,7 +42,7 @@ func measureUpsert(ctx context.Context, b *bench) error {
 	}
 	best, bestConnections := 0.0, 0
 	for _, connections := range either(b, []int{1, 2, 4, 8, 16, 32, 64}, []int{4, 16, 64}) {
-		rate, err := upserts(ctx, primaries, connections, either(b, 3*time.Second, time.Second))
+		rate, err := upserts(ctx, primaries, connections, either(b, 2*time.Second, time.Second))
 		if err != nil {
 			return err
 		}
