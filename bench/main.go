@@ -32,7 +32,8 @@ type options struct {
 	sets    []string
 	verbose bool
 
-	connections int // of the ingest load
+	connections int           // of the ingest load
+	heldBack    time.Duration // of the replica in measure failover
 	profiles    string
 	rate        float64 // events a second beside which latencies are measured; 0: half of the full load
 }
@@ -108,6 +109,7 @@ func parse(args []string) (options, error) {
 	})
 	f.IntVar(&o.connections, "connections", 32, "connections of the ingest load")
 	f.Float64Var(&o.rate, "rate", 0, "events a second beside which freshness and Apply are measured; 0: half of the 400,000 that must be reached")
+	f.DurationVar(&o.heldBack, "held-back", 0, "how long the replica that is to be promoted executes nothing before the primary is killed (measure failover)")
 	f.StringVar(&o.profiles, "profiles", "", "folder for CPU profiles of every role under the loads")
 	f.BoolVar(&o.verbose, "v", false, "tell what the launcher does, and progress each second")
 	if err := f.Parse(args); err != nil {
