@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -272,7 +273,8 @@ func TestSQLIsListedAndKilled(t *testing.T) {
 	if err := r.client.JSON(t.Context(), http.MethodGet, r.url+wire.PathQueries, nil, &told); err != nil {
 		t.Fatal(err)
 	}
-	if len(told.Queries) != 1 || told.Queries[0].Caller != "ann" || told.Queries[0].Class != "analyst" || told.Queries[0].Database != "s1-b" {
+	told.Queries = slices.DeleteFunc(told.Queries, func(q wire.RunningQuery) bool { return q.Class != "analyst" }) // the proxy's own
+	if len(told.Queries) != 1 || told.Queries[0].Caller != "ann" || told.Queries[0].Database != "s1-b" {
 		t.Fatalf("got %+v", told.Queries)
 	}
 	if err := r.client.JSON(t.Context(), http.MethodDelete, r.url+wire.PathQueries+"/"+told.Queries[0].ID, nil, nil); err != nil {
