@@ -14,6 +14,9 @@ type backoff struct {
 
 func newBackoff() backoff { return backoff{least: 50 * time.Millisecond, most: 5 * time.Second} }
 
+// newFlushBackoff looks sooner whether a shard takes counts again: they are late by as much.
+func newFlushBackoff() backoff { return backoff{least: 50 * time.Millisecond, most: time.Second} }
+
 // next returns how long to wait after another failure, at least as long as the peer asked for, within the bound.
 func (b *backoff) next(asked time.Duration) time.Duration {
 	d := min(b.least<<min(b.failures, 16), b.most)

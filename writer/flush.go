@@ -60,7 +60,7 @@ type flusher struct {
 // is given, nil if there is none yet. Attempts are identical: one that was committed without our hearing of it makes the
 // next one find the checkpoint at its own end, which is success (INV-4).
 func (f *flusher) apply(ctx context.Context, s *slot, r *wire.ApplyRequest) (time.Duration, error) {
-	pause, late := newBackoff(), 0
+	pause, late := newFlushBackoff(), 0
 	for {
 		took, err := f.attempt(ctx, s, r)
 		if err == nil {
