@@ -1,7 +1,6 @@
 package clusterproxy
 
 import (
-	"strconv"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -12,15 +11,12 @@ import (
 )
 
 type metrics struct {
+	balance.Meters
+
 	calls    *prometheus.CounterVec
 	seconds  *prometheus.HistogramVec
 	shards   *prometheus.HistogramVec
-	retries  *prometheus.CounterVec
 	missing  *prometheus.CounterVec
-	breakers *prometheus.GaugeVec
-	hedges   *prometheus.CounterVec
-	ejects   *prometheus.CounterVec
-	ejected  *prometheus.GaugeVec
 	inFlight *prometheus.GaugeVec
 	limit    *prometheus.GaugeVec
 	refused  *prometheus.CounterVec
@@ -31,6 +27,23 @@ func newMetrics(r prometheus.Registerer) *metrics {
 	f := promauto.With(r)
 	buckets := prometheus.ExponentialBuckets(0.0005, 2, 16)
 	return &metrics{
+		Meters: balance.Meters{
+			Retries: f.NewCounterVec(prometheus.CounterOpts{
+				Name: "quipu_cluster_proxy_retries_total", Help: "Calls to shard proxies tried again, by the code that made it necessary.",
+			}, []string{"code"}),
+			Breakers: f.NewGaugeVec(prometheus.GaugeOpts{
+				Name: "quipu_cluster_proxy_breaker_state", Help: "Circuit breaker of a shard proxy: 0 closed, 1 half-open, 2 open.",
+			}, []string{"proxy"}),
+			Hedges: f.NewCounterVec(prometheus.CounterOpts{
+				Name: "quipu_cluster_proxy_hedges_total", Help: "Slow questions put to a second shard proxy, by whether its answer came first.",
+			}, []string{"call", "won"}),
+			Ejects: f.NewCounterVec(prometheus.CounterOpts{
+				Name: "quipu_cluster_proxy_ejections_total", Help: "Shard proxies left alone for being worse than the others, by what was worse.",
+			}, []string{"proxy", "reason"}),
+			Ejected: f.NewGaugeVec(prometheus.GaugeOpts{
+				Name: "quipu_cluster_proxy_ejected", Help: "Whether a shard proxy is left alone: 1 or 0.",
+			}, []string{"proxy"}),
+		},
 		calls: f.NewCounterVec(prometheus.CounterOpts{
 			Name: "quipu_cluster_proxy_calls_total", Help: "Requests by call and problem code; ok if there was none.",
 		}, []string{"call", "code"}),
@@ -40,24 +53,9 @@ func newMetrics(r prometheus.Registerer) *metrics {
 		shards: f.NewHistogramVec(prometheus.HistogramOpts{
 			Name: "quipu_cluster_proxy_shard_seconds", Help: "Duration of a part of a request at its shard, retries included, by problem code.", Buckets: buckets,
 		}, []string{"call", "shard", "code"}),
-		retries: f.NewCounterVec(prometheus.CounterOpts{
-			Name: "quipu_cluster_proxy_retries_total", Help: "Calls to shard proxies tried again, by the code that made it necessary.",
-		}, []string{"code"}),
 		missing: f.NewCounterVec(prometheus.CounterOpts{
 			Name: "quipu_cluster_proxy_missing_parts_total", Help: "Parts that answers lacked, by shard and code.",
 		}, []string{"call", "shard", "code"}),
-		breakers: f.NewGaugeVec(prometheus.GaugeOpts{
-			Name: "quipu_cluster_proxy_breaker_state", Help: "Circuit breaker of a shard proxy: 0 closed, 1 half-open, 2 open.",
-		}, []string{"proxy"}),
-		hedges: f.NewCounterVec(prometheus.CounterOpts{
-			Name: "quipu_cluster_proxy_hedges_total", Help: "Slow questions put to a second shard proxy, by whether its answer came first.",
-		}, []string{"call", "won"}),
-		ejects: f.NewCounterVec(prometheus.CounterOpts{
-			Name: "quipu_cluster_proxy_ejections_total", Help: "Shard proxies left alone for being worse than the others, by what was worse.",
-		}, []string{"proxy", "reason"}),
-		ejected: f.NewGaugeVec(prometheus.GaugeOpts{
-			Name: "quipu_cluster_proxy_ejected", Help: "Whether a shard proxy is left alone: 1 or 0.",
-		}, []string{"proxy"}),
 		inFlight: f.NewGaugeVec(prometheus.GaugeOpts{
 			Name: "quipu_cluster_proxy_in_flight_count", Help: "Requests being served: questions and writes.",
 		}, []string{"class"}),
@@ -86,28 +84,4 @@ func (m *metrics) missed(call string, parts []wire.Missing) {
 	for _, p := range parts {
 		m.missing.WithLabelValues(call, p.Shard, string(p.Code)).Inc()
 	}
-}
-
-func (m *metrics) retried(code wire.Code) { m.retries.WithLabelValues(string(code)).Inc() }
-
-func (m *metrics) breaker(url string, state int) {
-	if state < 0 {
-		m.breakers.DeleteLabelValues(url)
-		m.ejected.DeleteLabelValues(url)
-		return
-	}
-	m.breakers.WithLabelValues(url).Set(float64(state))
-}
-
-func (m *metrics) hedged(call string, won bool) {
-	m.hedges.WithLabelValues(call, strconv.FormatBool(won)).Inc()
-}
-
-func (m *metrics) ejectedServer(url string, cause balance.EjectCause) {
-	if cause == balance.Rejoined {
-		m.ejected.WithLabelValues(url).Set(0)
-		return
-	}
-	m.ejects.WithLabelValues(url, string(cause)).Inc()
-	m.ejected.WithLabelValues(url).Set(1)
 }

@@ -91,7 +91,7 @@ func New(cfg Config) *Proxy {
 		cfg: cfg, log: cfg.Logger, metrics: m,
 		balancer: balance.New(balance.Config{
 			Attempts: cfg.Attempts, Zone: cfg.Zone, HedgeShare: float64(cfg.HedgePercent) / 100, EjectFor: cfg.EjectFor,
-			OnRetry: m.retried, OnBreaker: m.breaker, OnHedge: m.hedged, OnEject: m.ejectedServer,
+			OnRetry: m.Retried, OnBreaker: m.Breaker, OnHedge: m.Hedged, OnEject: m.EjectedServer,
 		}),
 		room:  newRoom(cfg.MaxInFlight, cfg.CallerShare, m),
 		bytes: semaphore.NewWeighted(max(cfg.MaxApplyBytes, wire.MaxApplyBytes)),
@@ -185,7 +185,7 @@ func (p *Proxy) atOwner(partition int, call func(shard string) error) (shard str
 		return shard, err
 	}
 	if moved, ok := p.movedTo(partition, shard); ok {
-		p.metrics.retried(wire.CodeMisrouted)
+		p.metrics.Retried(wire.CodeMisrouted)
 		return moved, call(moved)
 	}
 	return shard, err

@@ -82,7 +82,7 @@ func (p *Proxy) scatter(ctx context.Context, s *cluster.Snapshot, partitionOf []
 	each(split(s, partitionOf, items), func(one part) {
 		err := ask(ctx, one)
 		if wire.CodeOf(err) == wire.CodeMisrouted && p.moved(one) {
-			p.metrics.retried(wire.CodeMisrouted)
+			p.metrics.Retried(wire.CodeMisrouted)
 			for _, again := range split(p.cfg.Snapshot(), partitionOf, one.items) {
 				done(again, ask(ctx, again))
 			}

@@ -27,7 +27,7 @@ func (p *Proxy) top(ctx context.Context, r *wire.TopRequest) (*wire.TopAnswer, e
 	if misrouted {
 		// A ranking is of all partitions, so a shard that lost one can't be asked for the rest: start again.
 		if now := p.cfg.Snapshot(); now != nil && !slices.Equal(now.Topology.Partitions, s.Topology.Partitions) {
-			p.metrics.retried(wire.CodeMisrouted)
+			p.metrics.Retried(wire.CodeMisrouted)
 			out, _, err = p.topOf(ctx, now, r)
 		}
 	}

@@ -60,7 +60,7 @@ func New(cfg Config) *Client {
 	m := newMetrics(cfg.Registerer)
 	return &Client{cfg: cfg, metrics: m, balancer: balance.New(balance.Config{
 		Attempts: cfg.Attempts, Zone: cfg.Zone, HedgeShare: cfg.HedgeShare,
-		OnRetry: m.retried, OnBreaker: m.breaker, OnHedge: m.hedged, OnEject: m.ejectedServer,
+		OnRetry: m.Retried, OnBreaker: m.Breaker, OnHedge: m.Hedged, OnEject: m.EjectedServer,
 	})}
 }
 
