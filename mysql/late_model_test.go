@@ -36,7 +36,7 @@ func TestArchiveAgainstModel(t *testing.T) {
 		m := &rollupRun{b: b, t: rt, l: b.newLedger(t, 3), n: n, ranks: ranks}
 		m.l.kind = fmt.Sprint("kind-", sequence) // a ranking is of all keys of a type
 		m.l.store = store
-		for i := range 5 {
+		for i := range 12 {
 			m.keys = append(m.keys, fmt.Sprintf("s%d-k%d", sequence, i))
 		}
 		m.claim()
@@ -72,7 +72,7 @@ func (m *rollupRun) day() {
 		m.lead.Until = max(m.lead.Until, m.around()+day)
 	}
 	for {
-		done, err := m.b.primary.StepRollup(context.Background(), m.lead)
+		done, err := stepRollup(context.Background(), m.b.primary, m.lead)
 		m.must(err)
 		if done.Action == mysql.RollupIdle {
 			return
@@ -179,13 +179,8 @@ func TestReadersDuringArchiving(t *testing.T) {
 		}
 	}
 	for end := minute(24, 0); end <= minute(24, 0)+3*day && ctx.Err() == nil; end += day {
-		for lead.Until = end; ctx.Err() == nil; {
-			done := b.step(t, lead)
-			if done.Action == mysql.RollupIdle {
-				break
-			}
-			around.Store(done.Start + 30)
-		}
+		lead.Until = end
+		b.rollUpTo(ctx, t, lead, &around)
 		for i, r := range resolutions {
 			must(store.freeze(r))
 			if i == 2 && end < minute(24, 0)+day {

@@ -97,7 +97,7 @@ func (t *transaction) affected(ctx context.Context, statement string) (int64, er
 }
 
 // pruneGrown looks at some of the lists that have grown. With a mark away no Apply that has added a member is under way, nor comes another one
-// before the commit. Lists that needn't be pruned are no action of their own: late events may mark lists all the time.
+// before the commit. A few lists that needn't be pruned are no action of their own: late events may mark lists all the time.
 func (t *transaction) pruneGrown(ctx context.Context, keep int) (RollupStep, error) {
 	var done RollupStep
 	grown, err := t.readGrown(ctx)
@@ -122,8 +122,9 @@ func (t *transaction) pruneGrown(ctx context.Context, keep int) (RollupStep, err
 			break
 		}
 	}
-	if len(grown) == lookedAtAStep {
-		done.Action = RollupPruned
+	if len(grown) == lookedAtAStep { // there may be more
+		last := grown[len(grown)-1]
+		done.Action, done.Resolution, done.Start = RollupPruned, resolutionNames[last.resolution], last.start
 	}
 	return done, nil
 }

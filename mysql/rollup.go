@@ -33,7 +33,7 @@ type RollupRequest struct {
 type RollupStep struct {
 	Action     RollupAction
 	Resolution string // "hour" or "day"; "" when idle
-	Start      int64  // minute at which that hour or day starts
+	Start      int64  // minute at which that hour or day starts; of pruned: of any list that was looked at
 	Rows       int64  // coarse rows written; of pruned and ranked: members of lists
 }
 

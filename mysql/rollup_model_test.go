@@ -198,7 +198,7 @@ func (m *rollupRun) around() int64 {
 func (m *rollupRun) claim() {
 	epoch, err := m.b.primary.ClaimRollup(context.Background(), "r1")
 	m.must(err)
-	m.older, m.lead = m.lead, &mysql.RollupRequest{Epoch: epoch, Owner: "r1", ChunkRows: 1 + m.n(4), RankedKeys: 1 + m.n(3)}
+	m.older, m.lead = m.lead, &mysql.RollupRequest{Epoch: epoch, Owner: "r1", ChunkRows: 1 + m.n(4), RankedKeys: 1 + m.n(3)/2} // short ones are pruned more often
 }
 
 func (m *rollupRun) rows() []event.Row {
@@ -217,7 +217,7 @@ func (m *rollupRun) aim() { m.lead.Until = max(m.lead.Until, m.around()+int64(m.
 
 func (m *rollupRun) step() {
 	m.aim()
-	_, err := m.b.primary.StepRollup(context.Background(), m.lead)
+	_, err := stepRollup(context.Background(), m.b.primary, m.lead)
 	m.must(err)
 }
 
@@ -246,7 +246,7 @@ func (m *rollupRun) both() {
 	var wg sync.WaitGroup
 	var applied, stepped error
 	wg.Go(func() { applied = m.l.apply(context.Background(), m.b.primary, rows) })
-	wg.Go(func() { _, stepped = m.b.primary.StepRollup(context.Background(), m.lead) })
+	wg.Go(func() { _, stepped = stepRollup(context.Background(), m.b.primary, m.lead) })
 	wg.Wait()
 	m.must(errors.Join(applied, stepped))
 }
@@ -254,7 +254,7 @@ func (m *rollupRun) both() {
 func (m *rollupRun) finish() {
 	m.aim()
 	for {
-		done, err := m.b.primary.StepRollup(context.Background(), m.lead)
+		done, err := stepRollup(context.Background(), m.b.primary, m.lead)
 		m.must(err)
 		if done.Action == mysql.RollupIdle {
 			return
@@ -332,13 +332,7 @@ func TestReadersDuringAdvances(t *testing.T) {
 		lead := b.lead(t, "r1")
 		lead.RankedKeys = 3
 		lead.Until = end
-		for ctx.Err() == nil {
-			done := b.step(t, lead)
-			if done.Action == mysql.RollupIdle {
-				break
-			}
-			around.Store(done.Start + 30)
-		}
+		b.rollUpTo(ctx, t, lead, &around)
 	}
 	stop()
 	wg.Wait()
@@ -348,6 +342,19 @@ func TestReadersDuringAdvances(t *testing.T) {
 	t.Logf("%d answers during %d flushes", answers.Load(), applied.Load())
 	ranks.report(t)
 	b.viewsAgree(t)
+}
+
+// rollUpTo steps until nothing is left to do, or ctx ends, and tells those who work beside it what is computed. Lists of other hours are pruned too.
+func (b *bench) rollUpTo(ctx context.Context, t testing.TB, lead *mysql.RollupRequest, around *atomic.Int64) {
+	t.Helper()
+	for ctx.Err() == nil {
+		switch done := b.step(t, lead); done.Action {
+		case mysql.RollupIdle:
+			return
+		case mysql.RollupAnnounced, mysql.RollupComputed, mysql.RollupAdvanced:
+			around.Store(done.Start + 30)
+		}
+	}
 }
 
 // viewsAgree compares what analysts see of each key and day, by minutes, hours and days.

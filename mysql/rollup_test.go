@@ -43,9 +43,20 @@ func (b *bench) lead(t testing.TB, owner string) *mysql.RollupRequest {
 	return &mysql.RollupRequest{Epoch: epoch, Owner: owner, ChunkRows: 2}
 }
 
+// stepRollup does the next step. One whose outcome is not known, because the machine was too busy, is followed by another.
+func stepRollup(ctx context.Context, p *mysql.Primary, r *mysql.RollupRequest) (done mysql.RollupStep, err error) {
+	for range 20 {
+		done, err = p.StepRollup(ctx, r)
+		if !errors.Is(err, mysql.ErrUnavailable) && !errors.Is(err, mysql.ErrUnknownOutcome) {
+			break
+		}
+	}
+	return done, err
+}
+
 func (b *bench) step(t testing.TB, r *mysql.RollupRequest) mysql.RollupStep {
 	t.Helper()
-	done, err := b.primary.StepRollup(t.Context(), r)
+	done, err := stepRollup(t.Context(), b.primary, r)
 	if err != nil {
 		t.Fatal(err)
 	}

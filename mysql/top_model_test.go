@@ -25,7 +25,7 @@ type rankings struct {
 func (k *rankings) report(t *testing.T) {
 	t.Helper()
 	t.Logf("rankings: %d exact, %d not, %d refused", k.exact.Load(), k.inexact.Load(), k.refused.Load())
-	if !t.Failed() && (k.exact.Load() == 0 || k.inexact.Load() == 0) {
+	if !t.Failed() && (k.exact.Load() == 0 || k.inexact.Load() == 0 && !k.archive) { // lists that are archived soon are seldom pruned before
 		t.Error("not all kinds of rankings were met")
 	}
 }

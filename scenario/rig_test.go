@@ -12,6 +12,7 @@ import (
 	"math/rand/v2"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -28,7 +29,9 @@ import (
 const (
 	startPatience = 2 * time.Minute // a busy machine is no failure
 	patience      = time.Minute
-	logTail       = 30
+	logTail       = 5000
+	logWarnings   = 12
+	logWidth      = 400
 )
 
 // seedVariable names the environment variable that repeats a run.
@@ -112,8 +115,20 @@ func (r *rig) finish(t *testing.T) {
 	t.Logf("the cluster reported:\n%s", strings.Join(r.progress, "\n"))
 	logs, _ := filepath.Glob(filepath.Join(r.dir, "logs", "*.log"))
 	for _, log := range logs {
-		t.Logf("%s:\n%s", filepath.Base(log), local.LogTail(log, logTail))
+		t.Logf("%s:\n%s", filepath.Base(log), worthTelling(local.LogTail(log, logTail)))
 	}
+}
+
+// worthTelling is the last few warnings of a log, and its end: whoever reads of a failure wants to find it between the logs.
+func worthTelling(log string) string {
+	lines := strings.Split(log, "\n")
+	end := lines[max(0, len(lines)-3):]
+	warnings := slices.DeleteFunc(lines[:len(lines)-len(end)], func(line string) bool { return strings.Contains(line, `"level":"INFO"`) })
+	told := append(slices.Clone(warnings[max(0, len(warnings)-logWarnings):]), end...)
+	for i, line := range told {
+		told[i] = line[:min(len(line), logWidth)]
+	}
+	return strings.Join(told, "\n")
 }
 
 // supervise keeps the cluster running until the test ends.

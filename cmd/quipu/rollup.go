@@ -105,7 +105,8 @@ func withRoller(c *cobra.Command, cfg *config.Effective, work func(context.Conte
 	return withCluster(c, cfg, func(ctx context.Context, in *connected) error {
 		r, err := rollup.New(rollup.Config{
 			Owner: newOwner("command"), Snapshot: func() *cluster.Snapshot { return in.snapshot }, Client: in.calls, Lock: in.zk.Lock,
-			ChunkRows: cfg.Rollup.ChunkRows, Pause: cfg.Rollup.Pause, Ranked: cfg.Rollup.Ranked, Logger: in.log, Registerer: prometheus.NewRegistry(),
+			ChunkRows: cfg.Rollup.ChunkRows, Pause: cfg.Rollup.Pause, Ranked: cfg.Rollup.Ranked, LockWait: leadPatience,
+			Logger: in.log, Registerer: prometheus.NewRegistry(),
 		})
 		if err != nil {
 			return err
