@@ -55,11 +55,15 @@ func (c *resultCache) add(q question, e *entry) {
 	c.showLocked()
 }
 
-// expire drops what was read in earlier terms: ids and offsets of then mean nothing now.
+// expire drops what was read in earlier terms: ids and offsets of then mean nothing now. It may be called often: it walks over the entries when a term is
+// new only, since none of an earlier one comes in afterwards.
 func (c *resultCache) expire(term uint64) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.term = max(c.term, term)
+	if term <= c.term {
+		return
+	}
+	c.term = term
 	for _, q := range c.lru.Keys() {
 		if e, ok := c.lru.Peek(q); ok && e.term < term {
 			c.lru.Remove(q)
