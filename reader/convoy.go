@@ -14,7 +14,7 @@ import (
 )
 
 const (
-	convoyLanes    = 1                    // calls under way beyond which questions gather
+	convoyLanes    = 2                    // calls under way beyond which questions gather
 	convoyPatience = 3 * time.Millisecond // that a question gathers at most, before it is asked alone
 	convoySample   = 16                   // while little is kept, one question of so many is asked together with others
 )

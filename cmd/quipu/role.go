@@ -19,6 +19,7 @@ const (
 // duty is a role once it is built. What is nil or zero is not needed.
 type duty struct {
 	run   func(context.Context) error // until told to stop
+	heap  headroom                    // while it runs
 	ready func(context.Context) error // why it can't serve just now
 	grace time.Duration               // to end run in
 	// endsWaits says that the end of run makes requests that wait return, and that no request needs it: so it comes before the drain.
@@ -35,6 +36,9 @@ func (d *duty) setDefaults() {
 	}
 	if d.grace == 0 {
 		d.grace = roleGrace
+	}
+	if d.heap == (headroom{}) {
+		d.heap = defaultHeadroom
 	}
 }
 
@@ -74,7 +78,7 @@ func runRole(c *cobra.Command, cfg *config.Effective, p post, build func(context
 		parts.start("resources", roleGrace, func(ctx context.Context) error { <-ctx.Done(); return d.close() })
 		parts.stopsFirst("HTTP server")
 	}
-	parts.start("role", d.grace, d.run)
+	parts.start("role", d.grace, withHeadroom(d.heap, d.run))
 	if !d.endsWaits {
 		parts.stopsFirst("HTTP server") // requests in flight need the role
 	}

@@ -19,7 +19,7 @@ const writerMargin = 10 * time.Second
 
 // writerHeadroom is how much a writer's heap may grow between two collections. Nearly all of it are windows of fingerprints, which live for
 // minutes and hold no pointers to follow: garbage grows with the traffic and not with them.
-const writerHeadroom = 96 << 20
+var writerHeadroom = headroom{bytes: 96 << 20, least: 5, most: 100}
 
 func newWriterCommand(s *settings) *cobra.Command {
 	c := &cobra.Command{
@@ -70,5 +70,5 @@ func buildWriter(_ context.Context, h *host) (duty, error) {
 	if err != nil {
 		return duty{}, err
 	}
-	return duty{run: withHeadroom(writerHeadroom, w.Run), grace: cfg.Drain + writerMargin}, nil
+	return duty{run: w.Run, heap: writerHeadroom, grace: cfg.Drain + writerMargin}, nil
 }
