@@ -60,6 +60,7 @@ const (
 	numIncorrectString = 1366
 	numNoTimePartition = 1526
 	numLockWait        = 1205
+	numLockTaken       = 3572 // MySQL, instead of numLockWait where nothing is waited for
 	numDeadlock        = 1213
 	numRecordChanged   = 1020
 	numTableChanged    = 1412 // a time partition was made after the snapshot began
@@ -100,7 +101,7 @@ func serverMeaning(number uint16) error {
 		return ErrUnapplicable
 	case numNoTimePartition:
 		return errNoTimePartition
-	case numLockWait, numDeadlock, numRecordChanged, numTableChanged:
+	case numLockWait, numLockTaken, numDeadlock, numRecordChanged, numTableChanged:
 		return errRetry
 	case numInterrupted, numStatementTime, numExecutionTime:
 		return ErrDeadline

@@ -4,6 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"time"
+
+	driver "github.com/go-sql-driver/mysql"
 )
 
 // RollupAction is what one step of a roll-up did.
@@ -147,6 +150,9 @@ func (c coverage) did(action RollupAction) RollupStep {
 
 // announce says what is computed next. Its lock on the watermark waits for every Apply that doesn't know of it.
 func (t *transaction) announce(ctx context.Context, c coverage) (RollupStep, error) {
+	if err := t.awaitGap(ctx, c.resolution); err != nil {
+		return RollupStep{}, err
+	}
 	if err := t.exec(ctx, fmt.Sprintf("UPDATE rollup_watermarks SET computing_before = %s WHERE resolution = ?", appendTime(nil, c.before+c.minutes)),
 		resolutionNames[c.resolution]); err != nil {
 		return RollupStep{}, err
@@ -156,7 +162,34 @@ func (t *transaction) announce(ctx context.Context, c coverage) (RollupStep, err
 
 // advance makes what was computed for all keys the table that is read.
 func (t *transaction) advance(ctx context.Context, c coverage) (RollupStep, error) {
+	if err := t.awaitGap(ctx, c.resolution); err != nil {
+		return RollupStep{}, err
+	}
 	return c.did(RollupAdvanced), t.exec(ctx, "UPDATE rollup_watermarks SET complete_before = computing_before WHERE resolution = ?", resolutionNames[c.resolution])
+}
+
+const (
+	gapTries = 40
+	gapPause = 5 * time.Millisecond
+)
+
+// awaitGap locks a watermark in an instant in which no Apply shares it, if there is one soon. Whoever waits for that lock holds up every Apply that comes
+// later, for as long as the slowest of those under way takes; so the lock is first asked for without waiting. It may be left to the caller to wait.
+func (t *transaction) awaitGap(ctx context.Context, of resolution) error {
+	for range gapTries {
+		var name string
+		row := t.conn.QueryRowxContext(ctx, "SELECT resolution FROM rollup_watermarks WHERE resolution = ? FOR UPDATE NOWAIT", resolutionNames[of])
+		err := row.Scan(&name)
+		if e, ok := errors.AsType[*driver.MySQLError](err); !ok || e.Number != numLockWait && e.Number != numLockTaken {
+			return absent(err)
+		}
+		select {
+		case <-time.After(gapPause):
+		case <-ctx.Done():
+			return meaning(ctx.Err())
+		}
+	}
+	return nil
 }
 
 const (

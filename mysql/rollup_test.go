@@ -13,6 +13,7 @@ import (
 	"github.com/quipudb/quipu/deploy/local"
 	"github.com/quipudb/quipu/event"
 	"github.com/quipudb/quipu/mysql"
+	"github.com/quipudb/quipu/testkit"
 )
 
 // rollupBench is a bench in whose time everything that is rolled up has ended.
@@ -113,6 +114,44 @@ FROM quipu.day_counts d JOIN quipu.counted_keys k ON k.id = d.key_id ORDER BY 1`
 	}
 	if got := b.total(t, "a"); got != 11 {
 		t.Errorf("got %d, want 11", got)
+	}
+}
+
+// Applies that leave no gap delay an announcement, and can't keep it away: after some tries it waits in the queue, and then comes first.
+func TestAnnouncementQueuesWhereThereIsNoGap(t *testing.T) {
+	b := rollupBench(t)
+	lead := b.lead(t, "r1")
+	lead.Until = minute(12, 0)
+	root := b.servers.Primary.Root()
+	tx, err := root.BeginTx(t.Context(), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = tx.Rollback() }()
+	if _, err := tx.ExecContext(t.Context(), "SELECT * FROM quipu.rollup_watermarks LOCK IN SHARE MODE"); err != nil { // as Apply does
+		t.Fatal(err)
+	}
+	ended := make(chan error, 1)
+	go func() {
+		done, err := stepRollup(context.WithoutCancel(t.Context()), b.primary, lead)
+		if err == nil && done.Action != mysql.RollupAnnounced {
+			err = fmt.Errorf("got %+v, want an announcement", done)
+		}
+		ended <- err
+	}()
+	testkit.Eventually(t, patience, func() error {
+		var waiting int
+		err := root.QueryRowContext(t.Context(), "SELECT COUNT(*) FROM information_schema.PROCESSLIST WHERE INFO LIKE 'UPDATE rollup_watermarks%'").Scan(&waiting)
+		if err == nil && waiting == 0 {
+			err = errors.New("the announcement does not wait")
+		}
+		return err
+	})
+	if err := tx.Commit(); err != nil {
+		t.Fatal(err)
+	}
+	if err := <-ended; err != nil {
+		t.Error(err)
 	}
 }
 

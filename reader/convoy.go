@@ -14,7 +14,8 @@ import (
 )
 
 const (
-	convoyLanes    = 2                    // calls under way beyond which questions gather
+	convoyLanes    = 2                    // calls under way beyond which questions gather in any case
+	convoyFull     = 8                    // questions that are worth a call beside one that is under way
 	convoyPatience = 3 * time.Millisecond // that a question gathers at most, before it is asked alone
 	convoySample   = 16                   // while little is kept, one question of so many is asked together with others
 )
@@ -73,24 +74,35 @@ func (c *convoy) enter() bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.asked++
-	if c.busy < convoyLanes || c.yield < 0.5 && c.asked%convoySample != 0 {
+	if c.busy == 0 || c.yield < 0.5 && c.asked%convoySample != 0 {
 		c.busy++
 		return true
 	}
 	return false
 }
 
-// leave gives the lane to those who gathered, or frees it.
+// leave frees the lane, for those who gathered if they are due.
 func (c *convoy) leave() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	n := min(len(c.waiting), wire.MaxKept)
-	if n == 0 || c.busy > convoyLanes {
-		c.busy--
-		return
+	c.busy--
+	if c.dueLocked() {
+		c.departLocked()
 	}
+}
+
+// dueLocked tells whether those who gathered should be asked for now.
+func (c *convoy) dueLocked() bool {
+	n := len(c.waiting)
+	return n > 0 && c.busy == 0 || n >= convoyFull && c.busy < convoyLanes
+}
+
+// departLocked gives a lane to those who gathered.
+func (c *convoy) departLocked() {
+	n := min(len(c.waiting), wire.MaxKept)
 	together := slices.Clone(c.waiting[:n])
 	c.waiting = slices.Delete(c.waiting, 0, n)
+	c.busy++
 	together[0].turn <- together
 }
 
@@ -126,16 +138,14 @@ func (c *convoy) ride(ctx context.Context, r *wire.StatsRequest) *wire.StatsAnsw
 	return answer
 }
 
-// gather has a question wait for its turn, which comes at once if a lane is free by now.
+// gather has a question wait for its turn, which comes at once if no call is under way by now, or if enough wait for one beside it.
 func (c *convoy) gather(own *passenger) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.busy < convoyLanes {
-		c.busy++
-		own.turn <- []*passenger{own}
-		return
-	}
 	c.waiting = append(c.waiting, own)
+	if c.dueLocked() {
+		c.departLocked()
+	}
 }
 
 // await ends the gathering of a question that lost its patience. If it has been taken along already its answer is near, and whoever has the turn must ask for the
