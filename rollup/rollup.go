@@ -45,8 +45,8 @@ type Config struct {
 
 	Delay     time.Duration // how long after its end an hour is closed; none
 	Interval  time.Duration // between two looks at a shard; 15 s
-	ChunkRows int           // finer rows that one step reads, about; 3,500
-	Pause     time.Duration // after each step, at most: no more than twice what it took; none
+	ChunkRows int           // finer rows that one step reads, about; 5,000
+	Pause     time.Duration // after each step, at most: no more than one and a half times what it took; none
 	Ranked    int           // keys that a ranked list keeps at least; the shard's default
 	Patience  time.Duration // for the lock of a shard, and for a shard that is away; 1 minute
 	LockWait  time.Duration // for the lock of a shard, if it may be longer than that
@@ -89,7 +89,7 @@ func New(cfg Config) (*Roller, error) {
 		}
 	}
 	if cfg.ChunkRows <= 0 {
-		cfg.ChunkRows = 3500
+		cfg.ChunkRows = 5000
 	}
 	if cfg.Logger == nil {
 		cfg.Logger = slog.New(slog.DiscardHandler)

@@ -138,7 +138,7 @@ func (r *Roller) stepAll(ctx context.Context, shard string, leader wire.Leader, 
 		if done.Action == wire.RollupAdvanced {
 			r.log.Debug("advanced", "shard", shard, "resolution", done.Resolution, "start", time.Unix(done.Start*minuteSeconds, 0).UTC(), "epoch", leader.Epoch)
 		}
-		if err := pause(ctx, min(r.cfg.Pause, 2*took)); err != nil { // two thirds of the time are left to others, whatever a step costs just now
+		if err := pause(ctx, min(r.cfg.Pause, took+took/2)); err != nil { // most of the time is left to others, whatever a step costs just now
 			return err
 		}
 	}
