@@ -169,14 +169,14 @@ func (t *transaction) advance(ctx context.Context, c coverage) (RollupStep, erro
 }
 
 const (
-	gapTries = 40
-	gapPause = 5 * time.Millisecond
+	gapPatience = 80 * time.Millisecond
+	gapPause    = 5 * time.Millisecond
 )
 
 // awaitGap locks a watermark in an instant in which no Apply shares it, if there is one soon. Whoever waits for that lock holds up every Apply that comes
 // later, for as long as the slowest of those under way takes; so the lock is first asked for without waiting. It may be left to the caller to wait.
 func (t *transaction) awaitGap(ctx context.Context, of resolution) error {
-	for range gapTries {
+	for end := time.Now().Add(gapPatience); time.Now().Before(end); {
 		var name string
 		row := t.conn.QueryRowxContext(ctx, "SELECT resolution FROM rollup_watermarks WHERE resolution = ? FOR UPDATE NOWAIT", resolutionNames[of])
 		err := row.Scan(&name)

@@ -70,6 +70,10 @@ func TestArchivingChangesNoAnswer(t *testing.T) {
 // awaitCold waits until answers need objects in cold storage, several of one day among them: the first, and what came late.
 func (r *rig) awaitCold(t *testing.T) {
 	t.Helper()
+	today := time.Now().UTC().Truncate(24*time.Hour).Unix() / 60
+	r.awaitStatus(t, "the days to archive", func(all []rolledUp) bool {
+		return !slices.ContainsFunc(all, func(shard rolledUp) bool { return shard.Marks[1].CompleteBefore < today-3*24*60 })
+	})
 	testkit.Eventually(t, patience, func() error {
 		answer, err := r.stats(url.Values{"type": {"view"}, "key": {"key-00"}, "step": {"minute"}, "from": {dayString(-4)}, "to": {dayString(-3)}})
 		if err != nil {

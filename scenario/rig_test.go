@@ -28,7 +28,7 @@ import (
 
 const (
 	startPatience = 2 * time.Minute // a busy machine is no failure
-	patience      = time.Minute
+	patience      = 3 * time.Minute
 	logTail       = 5000
 	logWarnings   = 12
 	logWidth      = 400
