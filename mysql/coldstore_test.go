@@ -26,7 +26,7 @@ type coldStore struct {
 
 type coldRow struct {
 	partition int
-	key       string
+	key, kind string
 	start     int64
 	event.Aggregate
 }
@@ -142,8 +142,8 @@ func (t *archiveTx) rows(table, where string, args ...any) map[int64][]coldRow {
 	if t.err != nil {
 		return nil
 	}
-	found, err := t.Query("SELECT k.partition_id, k.name, "+inMinutes("m.start")+", m.event_count, m.value_count, m.value_sum, m.value_min, m.value_max FROM "+
-		table+" m JOIN counted_keys k ON k.id = m.key_id WHERE "+where, args...)
+	found, err := t.Query("SELECT k.partition_id, k.name, e.name, "+inMinutes("m.start")+", m.event_count, m.value_count, m.value_sum, m.value_min, m.value_max FROM "+
+		table+" m JOIN counted_keys k ON k.id = m.key_id JOIN event_types e ON e.id = m.event_type_id WHERE "+where, args...)
 	if err != nil {
 		t.err = err
 		return nil
@@ -154,7 +154,7 @@ func (t *archiveTx) rows(table, where string, args ...any) map[int64][]coldRow {
 		row := coldRow{Aggregate: event.NewAggregate()}
 		var count, least, most sql.NullInt64
 		var sum sql.NullString
-		if t.err = found.Scan(&row.partition, &row.key, &row.start, &row.Count, &count, &sum, &least, &most); t.err != nil {
+		if t.err = found.Scan(&row.partition, &row.key, &row.kind, &row.start, &row.Count, &count, &sum, &least, &most); t.err != nil {
 			return nil
 		}
 		if row.HasValues = sum.Valid; row.HasValues {
@@ -273,11 +273,11 @@ func (s *coldStore) copyBack(t *archiveTx, resolution, name string) {
 		if row.HasValues {
 			values = [4]any{row.ValueCount, string(row.Sum.Append(nil)), row.Min, row.Max}
 		}
-		t.exec("INSERT INTO restored_"+resolution+`_counts SELECT k.id, e.id, ?, ?, ?, ?, ?, ? FROM counted_keys k JOIN event_types e ON e.name = 'view' WHERE k.partition_id = ? AND k.name = ?
+		t.exec("INSERT INTO restored_"+resolution+`_counts SELECT k.id, e.id, ?, ?, ?, ?, ?, ? FROM counted_keys k JOIN event_types e ON e.name = ? WHERE k.partition_id = ? AND k.name = ?
 ON DUPLICATE KEY UPDATE event_count = event_count + VALUES(event_count), value_count = COALESCE(value_count + VALUES(value_count), VALUES(value_count), value_count),
 value_sum = COALESCE(value_sum + VALUES(value_sum), VALUES(value_sum), value_sum), value_min = COALESCE(LEAST(value_min, VALUES(value_min)), VALUES(value_min), value_min),
 value_max = COALESCE(GREATEST(value_max, VALUES(value_max)), VALUES(value_max), value_max)`,
-			at(row.start), row.Count, values[0], values[1], values[2], values[3], row.partition, row.key)
+			at(row.start), row.Count, values[0], values[1], values[2], values[3], row.kind, row.partition, row.key)
 	}
 }
 

@@ -36,7 +36,7 @@ func TestArchiveAgainstModel(t *testing.T) {
 		m := &rollupRun{b: b, t: rt, l: b.newLedger(t, 3), n: n, ranks: ranks}
 		m.l.kind = fmt.Sprint("kind-", sequence) // a ranking is of all keys of a type
 		m.l.store = store
-		for i := range 5 {
+		for i := range 12 {
 			m.keys = append(m.keys, fmt.Sprintf("s%d-k%d", sequence, i))
 		}
 		m.claim()
