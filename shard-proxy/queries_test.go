@@ -2,6 +2,7 @@ package shardproxy_test
 
 import (
 	"net/http"
+	"slices"
 	"strings"
 	"testing"
 
@@ -32,7 +33,8 @@ func TestDigestsTellWhatRan(t *testing.T) {
 		}
 		counts[d.Class] += d.Count
 	}
-	if counts["point"] < 3 || counts["series"] < 1 || len(told.Queries) != 0 {
+	asked := func(q wire.RunningQuery) bool { return q.Class == "series" || q.Class == "point" && q.Caller != "" } // the proxy makes time partitions, too
+	if counts["point"] < 3 || counts["series"] < 1 || slices.ContainsFunc(told.Queries, asked) {
 		t.Errorf("got %v by class, and %+v that run", counts, told.Queries)
 	}
 }
