@@ -24,7 +24,7 @@ const (
 )
 
 // measureRollup takes rollup_one_million_rows_seconds and apply_p99_with_rollup_ratio: under half of the full load, the transactions of Apply are
-// timed alone, then beside a roll-up of some hours of the day that was filled, which lasts as long as it takes, and alone again. For that the
+// timed alone, then beside a roll-up of some hours of the day that was filled, which lasts as long as it takes. For that the
 // watermark of hours is set back on all servers, and their hours removed.
 func measureRollup(ctx context.Context, b *bench) error {
 	d, err := b.lastDay(ctx)

@@ -39,16 +39,7 @@ func (s *Source) Package() string { return path.Dir(s.Path) }
 // folders, testdata, other modules and what the local cluster wrote are left out.
 func Load(tree fs.FS) ([]*Source, error) {
 	var sources []*Source
-	err := fs.WalkDir(tree, ".", func(name string, entry fs.DirEntry, err error) error {
-		if err != nil {
-			return err
-		}
-		if entry.IsDir() {
-			if leftOut(tree, name) {
-				return fs.SkipDir
-			}
-			return nil
-		}
+	err := walk(tree, func(name string, _ fs.DirEntry) error {
 		if path.Ext(name) != ".go" {
 			return nil
 		}
@@ -60,6 +51,21 @@ func Load(tree fs.FS) ([]*Source, error) {
 		return nil, fmt.Errorf("load sources: %w", err)
 	}
 	return sources, nil
+}
+
+// walk visits every file of a tree that is ours.
+func walk(tree fs.FS, visit func(name string, entry fs.DirEntry) error) error {
+	return fs.WalkDir(tree, ".", func(name string, entry fs.DirEntry, err error) error {
+		switch {
+		case err != nil:
+			return err
+		case !entry.IsDir():
+			return visit(name, entry)
+		case leftOut(tree, name):
+			return fs.SkipDir
+		}
+		return nil
+	})
 }
 
 func leftOut(tree fs.FS, dir string) bool {

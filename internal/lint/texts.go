@@ -14,16 +14,7 @@ var texts = []string{".go", ".md", ".yaml", ".yml", ".sql", ".sh", ".service", "
 
 // UnfinishedMerges lists what a merge left for somebody to decide on, in all of our texts.
 func UnfinishedMerges(tree fs.FS) (found []string, err error) {
-	err = fs.WalkDir(tree, ".", func(name string, entry fs.DirEntry, err error) error {
-		if err != nil {
-			return err
-		}
-		if entry.IsDir() {
-			if leftOut(tree, name) {
-				return fs.SkipDir
-			}
-			return nil
-		}
+	err = walk(tree, func(name string, entry fs.DirEntry) error {
 		if !entry.Type().IsRegular() || !slices.Contains(texts, path.Ext(name)) {
 			return nil
 		}
