@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/quipudb/quipu/rollup/shards"
 	"github.com/quipudb/quipu/wire"
 )
 
@@ -63,10 +64,11 @@ func (r *Roller) round(ctx context.Context, shard string, until func() time.Time
 		if r.cfg.Archive == nil {
 			return nil
 		}
+		begun := r.cfg.Now()
 		if more, err = r.cfg.Archive.Step(ctx, shard, leader); err != nil {
 			return fmt.Errorf("%w shard %s: %w", ErrArchive, shard, err)
 		}
-		if err := pause(ctx, r.cfg.Pause); err != nil {
+		if err := shards.Rest(ctx, r.cfg.Now().Sub(begun), r.cfg.Pause); err != nil {
 			return err
 		}
 	}
@@ -138,21 +140,8 @@ func (r *Roller) stepAll(ctx context.Context, shard string, leader wire.Leader, 
 		if done.Action == wire.RollupAdvanced {
 			r.log.Debug("advanced", "shard", shard, "resolution", done.Resolution, "start", time.Unix(done.Start*minuteSeconds, 0).UTC(), "epoch", leader.Epoch)
 		}
-		if err := pause(ctx, min(r.cfg.Pause, took+took/2)); err != nil { // most of the time is left to others, whatever a step costs just now
+		if err := shards.Rest(ctx, took, r.cfg.Pause); err != nil {
 			return err
 		}
-	}
-}
-
-// pause waits, if there is anything to wait for, unless ctx ends.
-func pause(ctx context.Context, d time.Duration) error {
-	if d <= 0 {
-		return ctx.Err()
-	}
-	select {
-	case <-time.After(d):
-		return nil
-	case <-ctx.Done():
-		return ctx.Err()
 	}
 }

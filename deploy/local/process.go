@@ -157,8 +157,16 @@ func (p *Process) Kill() error {
 	return nil
 }
 
-// Pause freezes the process as a machine that hangs would; Resume wakes it.
-func (p *Process) Pause() error { return p.signal(syscall.SIGSTOP) }
+// Pause freezes the process as a machine that hangs would, and waits until none of its threads runs; Resume wakes it.
+func (p *Process) Pause() error {
+	if err := p.signal(syscall.SIGSTOP); err != nil {
+		return fmt.Errorf("pause %s: %w", p.Name(), err)
+	}
+	if err := awaitStopped(p.PID()); err != nil {
+		return fmt.Errorf("pause %s: %w", p.Name(), err)
+	}
+	return nil
+}
 
 // Resume continues a paused process.
 func (p *Process) Resume() error { return p.signal(syscall.SIGCONT) }

@@ -1,6 +1,13 @@
 package local
 
-import "syscall"
+import (
+	"errors"
+	"fmt"
+	"syscall"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
 
 func processAttributes(dieWithParent bool) *syscall.SysProcAttr {
 	attributes := &syscall.SysProcAttr{Setpgid: true}
@@ -8,4 +15,26 @@ func processAttributes(dieWithParent bool) *syscall.SysProcAttr {
 		attributes.Pdeathsig = syscall.SIGKILL
 	}
 	return attributes
+}
+
+// A busy machine stops a process soon after the signal, not at once: whichever thread takes the signal has to be scheduled first.
+const (
+	stopPatience = 10 * time.Second
+	stopLook     = time.Millisecond
+)
+
+// awaitStopped waits until no thread of a child runs any more, or until there is no such child.
+func awaitStopped(pid int) error {
+	for deadline := time.Now().Add(stopPatience); ; time.Sleep(stopLook) {
+		var info unix.Siginfo
+		err := unix.Waitid(unix.P_PID, pid, &info, unix.WSTOPPED|unix.WNOWAIT|unix.WNOHANG, nil)
+		switch {
+		case errors.Is(err, unix.ECHILD), err == nil && info.Signo != 0:
+			return nil
+		case err != nil && !errors.Is(err, unix.EINTR):
+			return fmt.Errorf("await the stop of process %d: %w", pid, err)
+		case time.Now().After(deadline):
+			return fmt.Errorf("process %d has not stopped within %v", pid, stopPatience)
+		}
+	}
 }

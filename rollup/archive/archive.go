@@ -82,7 +82,7 @@ type Config struct {
 	DropDelay      time.Duration // from a commit to the drop; none
 	DeleteGrace    time.Duration // from an object's last use to its deletion; none
 	MaxFilesPerDay int           // small objects of a day and group that are left alone; 8
-	Pause          time.Duration // after each call, for the sake of others; none
+	Pause          time.Duration // after each call, at most: no more than one and a half times what it took; none
 	SpillDir       string        // folder for rows that wait to be written; the system's
 
 	Logger     *slog.Logger

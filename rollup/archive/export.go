@@ -8,10 +8,12 @@ import (
 	"maps"
 	"slices"
 	"sync"
+	"time"
 
 	"golang.org/x/sync/errgroup"
 
 	"github.com/quipudb/quipu/blob/countfile"
+	"github.com/quipudb/quipu/rollup/shards"
 	"github.com/quipudb/quipu/wire"
 )
 
@@ -49,10 +51,12 @@ func (l *lead) export(ctx context.Context, request wire.ArchiveRowsRequest) ([]w
 func (l *lead) fetch(ctx context.Context, request wire.ArchiveRowsRequest, portions chan<- []wire.ArchiveRow) error {
 	request.Rows = rowsPerCall
 	for {
+		begun := time.Now()
 		portion, err := l.rows(ctx, &request)
 		if err != nil {
 			return fmt.Errorf("read %s rows: %w", request.Resolution, err)
 		}
+		took := time.Since(begun)
 		if len(portion.Rows) > 0 {
 			select {
 			case portions <- portion.Rows:
@@ -64,7 +68,7 @@ func (l *lead) fetch(ctx context.Context, request wire.ArchiveRowsRequest, porti
 			return nil
 		}
 		request.NextKey = portion.NextKey
-		if err := l.pause(ctx); err != nil {
+		if err := shards.Rest(ctx, took, l.cfg.Pause); err != nil {
 			return err
 		}
 	}

@@ -11,9 +11,11 @@ import (
 	"path/filepath"
 	"slices"
 	"strconv"
+	"time"
 
 	"github.com/quipudb/quipu/blob"
 	"github.com/quipudb/quipu/blob/countfile"
+	"github.com/quipudb/quipu/rollup/shards"
 	"github.com/quipudb/quipu/wire"
 )
 
@@ -168,8 +170,9 @@ func (l *lead) addRestored(ctx context.Context, into *wire.RestoredRange, rows [
 		"epoch": {strconv.FormatUint(l.leader.Epoch, 10)}, "owner": {l.leader.Owner}, "range": {strconv.FormatUint(into.ID, 10)},
 	}
 	body := wire.EncodeArchiveRows(nil, &wire.ArchiveRows{Rows: rows})
+	begun := time.Now()
 	if _, err := l.cfg.Shards.Bytes(ctx, l.shard, wire.PathArchiveRestoreAdd+"?"+query.Encode(), wire.ArchiveRowsType, body); err != nil {
 		return fmt.Errorf("add rows: %w", err)
 	}
-	return l.pause(ctx)
+	return shards.Rest(ctx, time.Since(begun), l.cfg.Pause)
 }

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/quipudb/quipu/rollup/shards"
 	"github.com/quipudb/quipu/wire"
 )
 
@@ -97,24 +98,13 @@ func (a *Archiver) do(ctx context.Context, l *lead, state *wire.ArchiveState, t 
 	return l.sweep(ctx)
 }
 
-// call asks the shard and pauses, for the sake of others.
+// call asks the shard and rests.
 func (l *lead) call(ctx context.Context, path string, in, out any) error {
+	begun := time.Now()
 	if err := l.cfg.Shards.JSON(ctx, l.shard, path, in, out); err != nil {
 		return err
 	}
-	return l.pause(ctx)
-}
-
-func (l *lead) pause(ctx context.Context) error {
-	if l.cfg.Pause <= 0 {
-		return ctx.Err()
-	}
-	select {
-	case <-time.After(l.cfg.Pause):
-		return nil
-	case <-ctx.Done():
-		return ctx.Err()
-	}
+	return shards.Rest(ctx, time.Since(begun), l.cfg.Pause)
 }
 
 // forgetIntents forgets what nobody will commit any more: no step is under way, and whoever led before is fenced. The objects, should there
