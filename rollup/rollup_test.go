@@ -41,6 +41,7 @@ type shard struct {
 	lostStep bool        // the next step is done, and its answer lost
 	leaders  []string
 	lists    int // ranked lists to prune
+	flood    int // prunings yet to come of lists that grow again at once
 }
 
 func (s *shard) state() wire.RollupState {
@@ -65,7 +66,9 @@ func (s *shard) step(r *wire.RollupRequest) (any, *wire.Problem) {
 			if s.lists == 0 {
 				return wire.RollupStep{Action: wire.RollupIdle}, nil
 			}
-			s.lists--
+			if s.flood--; s.flood < 0 {
+				s.lists--
+			}
 			return wire.RollupStep{Action: wire.RollupPruned, Resolution: "hour", Rows: 7}, nil
 		}
 	}
@@ -358,6 +361,24 @@ func TestArchiveTakesTurnsWithTheRollUp(t *testing.T) {
 	a.pieces, a.fails = 1, errors.New("cold storage is away")
 	if err := r.roller.RunOnce(t.Context(), "s1", now.Add(-40*time.Minute)); !errors.Is(err, rollup.ErrArchive) {
 		t.Errorf("got %v, want %v", err, rollup.ErrArchive)
+	}
+}
+
+// Lists that grow for as long as late events come don't keep the archive from its work, nor does the archive keep lists from being pruned.
+func TestGrowingListsLeaveTheArchiveItsTurn(t *testing.T) {
+	a := &archiver{t: t, pieces: 2}
+	r := newRig(t, func(c *rollup.Config) { c.Archive = a })
+	a.shard = r.shard
+	r.shard.lists, r.shard.flood = 1, 1<<40
+	r.runUntil(t, func() error {
+		if a.done < 2 {
+			return fmt.Errorf("%d pieces are done", a.done)
+		}
+		return r.shard.reached()
+	})
+	r.shard.flood = 250
+	if err := r.roller.RunOnce(t.Context(), "s1", now.Add(-40*time.Minute)); err != nil || r.shard.lists > 0 {
+		t.Errorf("%d lists are left, and %v", r.shard.lists, err)
 	}
 }
 

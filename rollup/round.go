@@ -13,6 +13,8 @@ const (
 	minutesOfHour = 60
 	minutesOfDay  = 24 * 60
 	minuteSeconds = 60
+
+	prunesInARow = 100 // steps that only prune ranked lists, before the archive gets its turn
 )
 
 // RunOnce rolls up one shard as far as what ended before an instant allows, and archives what is due, once. It is fenced should another
@@ -58,16 +60,21 @@ func (r *Roller) round(ctx context.Context, shard string, until func() time.Time
 	r.metrics.leads(shard, true)
 	defer r.metrics.leads(shard, false)
 	for more := true; more; {
-		if err := r.stepAll(ctx, shard, leader, until()); err != nil {
+		idle, err := r.stepAll(ctx, shard, leader, until())
+		if err != nil {
 			return err
 		}
 		if r.cfg.Archive == nil {
-			return nil
+			if idle {
+				return nil
+			}
+			continue
 		}
 		begun := r.cfg.Now()
 		if more, err = r.cfg.Archive.Step(ctx, shard, leader); err != nil {
 			return fmt.Errorf("%w shard %s: %w", ErrArchive, shard, err)
 		}
+		more = more || !idle
 		if err := shards.Rest(ctx, r.cfg.Now().Sub(begun), r.cfg.Pause); err != nil {
 			return err
 		}
@@ -122,18 +129,24 @@ func (r *Roller) behind(ctx context.Context, shard string, limit int64) (bool, e
 	return state.ListsDue, nil
 }
 
-// stepAll steps until nothing is left to roll up.
-func (r *Roller) stepAll(ctx context.Context, shard string, leader wire.Leader, until time.Time) error {
+// stepAll steps until nothing is left to roll up: then the shard is idle. Ranked lists may grow for as long as late events come, and are left
+// after a while for the sake of the archive.
+func (r *Roller) stepAll(ctx context.Context, shard string, leader wire.Leader, until time.Time) (idle bool, err error) {
 	request := &wire.RollupRequest{Epoch: leader.Epoch, Owner: leader.Owner, Until: until.Unix() / minuteSeconds, ChunkRows: r.cfg.ChunkRows, Ranked: r.cfg.Ranked}
-	for {
+	for pruned := 0; pruned < prunesInARow; {
 		begun := r.cfg.Now()
 		var done wire.RollupStep
 		if err := r.call(ctx, shard, wire.PathRollupStep, request, &done); err != nil {
-			return fmt.Errorf("roll up shard %s: %w", shard, err)
+			return false, fmt.Errorf("roll up shard %s: %w", shard, err)
 		}
-		if done.Action == wire.RollupIdle {
+		switch done.Action {
+		case wire.RollupIdle:
 			_, err := r.State(ctx, shard) // for the metrics
-			return err
+			return true, err
+		case wire.RollupPruned:
+			pruned++
+		default:
+			pruned = 0
 		}
 		took := r.cfg.Now().Sub(begun)
 		r.metrics.stepped(shard, &done, took)
@@ -141,7 +154,8 @@ func (r *Roller) stepAll(ctx context.Context, shard string, leader wire.Leader, 
 			r.log.Debug("advanced", "shard", shard, "resolution", done.Resolution, "start", time.Unix(done.Start*minuteSeconds, 0).UTC(), "epoch", leader.Epoch)
 		}
 		if err := shards.Rest(ctx, took, r.cfg.Pause); err != nil {
-			return err
+			return false, err
 		}
 	}
+	return false, nil
 }

@@ -25,7 +25,9 @@ const (
 
 // awaitStopped waits until no thread of a child runs any more, or until there is no such child.
 func awaitStopped(pid int) error {
-	for deadline := time.Now().Add(stopPatience); ; time.Sleep(stopLook) {
+	look, late := time.NewTicker(stopLook), time.After(stopPatience)
+	defer look.Stop()
+	for {
 		var info unix.Siginfo
 		err := unix.Waitid(unix.P_PID, pid, &info, unix.WSTOPPED|unix.WNOWAIT|unix.WNOHANG, nil)
 		switch {
@@ -33,7 +35,10 @@ func awaitStopped(pid int) error {
 			return nil
 		case err != nil && !errors.Is(err, unix.EINTR):
 			return fmt.Errorf("await the stop of process %d: %w", pid, err)
-		case time.Now().After(deadline):
+		}
+		select {
+		case <-look.C:
+		case <-late:
 			return fmt.Errorf("process %d has not stopped within %v", pid, stopPatience)
 		}
 	}
