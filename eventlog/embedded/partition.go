@@ -246,6 +246,7 @@ func (p *partition) appendFailed(err error) error {
 	case errors.Is(err, errSync):
 		p.failed = fmt.Errorf("partition %d: %w: restart after checking the disk", p.id, err)
 		p.metrics.failed.Inc()
+		p.logger.Error("a flush failed: this partition takes no events until the process was restarted", "partition", p.id, "error", err)
 		return p.failed
 	default:
 		p.reopen = true
