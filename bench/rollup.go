@@ -16,7 +16,7 @@ import (
 )
 
 const (
-	rolledHours    = 3
+	rolledHours    = 5
 	rollupPatience = 3 * time.Minute
 	rollupLook     = 100 * time.Millisecond
 
@@ -60,7 +60,7 @@ func (b *bench) rollUpBeside(ctx context.Context, d *day, rate float64) error {
 	if err := pause(ctx, either(b, 10*time.Second, 3*time.Second)); err != nil { // the keys become known
 		return err
 	}
-	alone, err := b.applyTimes(ctx, func() error { return pause(ctx, either(b, 25*time.Second, 4*time.Second)) })
+	alone, err := b.applyTimes(ctx, func() error { return pause(ctx, either(b, 35*time.Second, 4*time.Second)) })
 	if err != nil {
 		return err
 	}

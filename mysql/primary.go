@@ -37,6 +37,7 @@ type Primary struct {
 	metrics *metrics
 	current atomic.Pointer[generation]
 	ranges  timeRanges
+	gaps    gaps
 }
 
 // NewPrimary does no I/O.

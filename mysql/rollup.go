@@ -4,9 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"time"
-
-	driver "github.com/go-sql-driver/mysql"
 )
 
 // RollupAction is what one step of a roll-up did.
@@ -99,7 +96,7 @@ func (p *Primary) StepRollup(ctx context.Context, r *RollupRequest) (RollupStep,
 	var done RollupStep
 	err := p.retrying(ctx, func() error {
 		err := p.db.transaction(ctx, func(tx *transaction) (err error) {
-			done, err = tx.rollUp(ctx, r)
+			done, err = tx.rollUp(ctx, r, &p.gaps)
 			return err
 		})
 		if errors.Is(err, errNoTimePartition) {
@@ -114,7 +111,7 @@ func (p *Primary) StepRollup(ctx context.Context, r *RollupRequest) (RollupStep,
 }
 
 // rollUp is a step between the start of its transaction and its commit. Order of locks: the leader, the watermark, the progress, rows.
-func (t *transaction) rollUp(ctx context.Context, r *RollupRequest) (RollupStep, error) {
+func (t *transaction) rollUp(ctx context.Context, r *RollupRequest, gaps *gaps) (RollupStep, error) {
 	epoch, owner, err := t.lockLeader(ctx)
 	if err != nil {
 		return RollupStep{}, err
@@ -136,9 +133,9 @@ func (t *transaction) rollUp(ctx context.Context, r *RollupRequest) (RollupStep,
 		case c.computing > c.before && c.next < allKeys:
 			return t.compute(ctx, c.coverage, c.from, r)
 		case c.computing > c.before:
-			return t.advance(ctx, c.coverage)
+			return t.advance(ctx, c.coverage, gaps)
 		case c.before+c.minutes <= c.until:
-			return t.announce(ctx, c.coverage)
+			return t.announce(ctx, c.coverage, gaps)
 		}
 	}
 	return t.tend(ctx, r)
@@ -149,8 +146,8 @@ func (c coverage) did(action RollupAction) RollupStep {
 }
 
 // announce says what is computed next. Its lock on the watermark waits for every Apply that doesn't know of it.
-func (t *transaction) announce(ctx context.Context, c coverage) (RollupStep, error) {
-	if err := t.awaitGap(ctx, c.resolution); err != nil {
+func (t *transaction) announce(ctx context.Context, c coverage, gaps *gaps) (RollupStep, error) {
+	if err := gaps.await(ctx, t, c.resolution); err != nil {
 		return RollupStep{}, err
 	}
 	if err := t.exec(ctx, fmt.Sprintf("UPDATE rollup_watermarks SET computing_before = %s WHERE resolution = ?", appendTime(nil, c.before+c.minutes)),
@@ -161,35 +158,11 @@ func (t *transaction) announce(ctx context.Context, c coverage) (RollupStep, err
 }
 
 // advance makes what was computed for all keys the table that is read.
-func (t *transaction) advance(ctx context.Context, c coverage) (RollupStep, error) {
-	if err := t.awaitGap(ctx, c.resolution); err != nil {
+func (t *transaction) advance(ctx context.Context, c coverage, gaps *gaps) (RollupStep, error) {
+	if err := gaps.await(ctx, t, c.resolution); err != nil {
 		return RollupStep{}, err
 	}
 	return c.did(RollupAdvanced), t.exec(ctx, "UPDATE rollup_watermarks SET complete_before = computing_before WHERE resolution = ?", resolutionNames[c.resolution])
-}
-
-const (
-	gapPatience = 80 * time.Millisecond
-	gapPause    = 5 * time.Millisecond
-)
-
-// awaitGap locks a watermark in an instant in which no Apply shares it, if there is one soon. Whoever waits for that lock holds up every Apply that comes
-// later, for as long as the slowest of those under way takes; so the lock is first asked for without waiting. It may be left to the caller to wait.
-func (t *transaction) awaitGap(ctx context.Context, of resolution) error {
-	for end := time.Now().Add(gapPatience); time.Now().Before(end); {
-		var name string
-		row := t.conn.QueryRowxContext(ctx, "SELECT resolution FROM rollup_watermarks WHERE resolution = ? FOR UPDATE NOWAIT", resolutionNames[of])
-		err := row.Scan(&name)
-		if e, ok := errors.AsType[*driver.MySQLError](err); !ok || e.Number != numLockWait && e.Number != numLockTaken {
-			return absent(err)
-		}
-		select {
-		case <-time.After(gapPause):
-		case <-ctx.Done():
-			return meaning(ctx.Err())
-		}
-	}
-	return nil
 }
 
 const (
