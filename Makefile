@@ -32,7 +32,7 @@ up: deps build ## run a whole cluster on this machine, its data in ./data, until
 	@exec bin/quipu up $(ARGS)
 
 test: test-deps build ## run all tests, on real servers
-	QUIPU_TEST_BINARY='$(CURDIR)/bin/quipu' $(GO) test -timeout 15m -p $(PARALLEL) $(TEST) ./...
+	QUIPU_TEST_BINARY='$(CURDIR)/bin/quipu' $(GO) test -timeout 25m -p $(PARALLEL) $(TEST) ./...
 
 # What did not run must not look like what passed: without a server this fails and says so.
 test-mysql8: ## run the database tests on MySQL 8.0.22 or newer: MYSQLD8=/path/to/mysqld, else that of the PATH

@@ -23,10 +23,13 @@ func command(t *testing.T, d local.Description, args ...string) (string, error) 
 // askInSQL asks every shard by quipu sql, and has a statement that would run for hours listed and killed.
 func askInSQL(t *testing.T, d local.Description) {
 	t.Helper()
-	out, err := command(t, d, "sql", "--format", "csv", "-e", "SELECT COUNT(*) FROM event_types")
-	if lines := strings.Fields(out); err != nil || len(lines) != 3 || lines[0] != "shard,COUNT(*)" || !strings.HasPrefix(lines[1], "s1,") || !strings.HasPrefix(lines[2], "s2,") {
-		t.Errorf("quipu sql said (%v):\n%s", err, out)
-	}
+	testkit.Eventually(t, patience, func() error { // people are served by replicas alone, which may not be vouched for yet
+		out, err := command(t, d, "sql", "--format", "csv", "-e", "SELECT COUNT(*) FROM event_types")
+		if lines := strings.Fields(out); err != nil || len(lines) != 3 || lines[0] != "shard,COUNT(*)" || !strings.HasPrefix(lines[1], "s1,") || !strings.HasPrefix(lines[2], "s2,") {
+			return fmt.Errorf("quipu sql said (%v):\n%s", err, out)
+		}
+		return nil
+	})
 	if out, err := command(t, d, "sql", "-e", "DELETE FROM event_types"); err == nil || !strings.Contains(out, "only SELECT is offered") {
 		t.Errorf("quipu sql said of DELETE (%v):\n%s", err, out)
 	}
