@@ -15,6 +15,7 @@ import (
 
 	"github.com/quipudb/quipu/cluster"
 	"github.com/quipudb/quipu/deploy/local"
+	"github.com/quipudb/quipu/internal/wait"
 	"github.com/quipudb/quipu/load"
 )
 
@@ -53,7 +54,7 @@ func measureFailover(ctx context.Context, b *bench) error {
 		return err
 	})
 	group.Go(func() error {
-		if err := pause(running, lead); err != nil {
+		if err := wait.For(running, lead); err != nil {
 			return err
 		}
 		return b.losePrimary(running, r)
@@ -138,7 +139,7 @@ func keepDead(ctx context.Context, c *local.Cluster, name string) {
 			_ = p.Kill() // one that has ended by itself is as dead
 			last = p
 		}
-		if pause(ctx, 20*time.Millisecond) != nil {
+		if wait.For(ctx, 20*time.Millisecond) != nil {
 			return
 		}
 	}
@@ -166,7 +167,7 @@ func newReaders(b *bench, prefix string) *failoverReads {
 // run asks for busy keys until ctx ends.
 func (r *failoverReads) run(ctx context.Context, n int) {
 	random := rand.New(rand.NewPCG(11, uint64(n)))
-	for pause(ctx, failoverAsks) == nil {
+	for wait.For(ctx, failoverAsks) == nil {
 		begin := time.Now()
 		_, stale, err := r.ask(context.WithoutCancel(ctx), fmt.Sprintf("%s%d", r.prefix, random.IntN(100)), "")
 		r.mu.Lock()
@@ -195,7 +196,7 @@ func (r *failoverReads) awaitCounting(ctx context.Context, than time.Time) (time
 		if err == nil && asOf.After(than) {
 			return time.Since(than), nil
 		}
-		if err := pause(ctx, askEvery); err != nil {
+		if err := wait.For(ctx, askEvery); err != nil {
 			return 0, err
 		}
 	}

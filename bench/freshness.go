@@ -13,6 +13,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/quipudb/quipu/cluster"
+	"github.com/quipudb/quipu/internal/wait"
 	"github.com/quipudb/quipu/load"
 	"github.com/quipudb/quipu/load/latency"
 	"github.com/quipudb/quipu/wire"
@@ -117,7 +118,7 @@ func (b *bench) timeProbes(ctx context.Context, f freshness) (*latency.Snapshot,
 		return err
 	})
 	group.Go(func() error {
-		if err := pause(probing, f.lead); err != nil {
+		if err := wait.For(probing, f.lead); err != nil {
 			return err
 		}
 		group.Go(func() error { return p.ask(probing, f.length+time.Minute) })
@@ -127,18 +128,6 @@ func (b *bench) timeProbes(ctx context.Context, f freshness) (*latency.Snapshot,
 	})
 	err = group.Wait()
 	return p.fresh.Snapshot(), err
-}
-
-// pause waits.
-func pause(ctx context.Context, d time.Duration) error {
-	timer := time.NewTimer(d)
-	defer timer.Stop()
-	select {
-	case <-timer.C:
-		return nil
-	case <-ctx.Done():
-		return ctx.Err()
-	}
 }
 
 // probes are the events whose way is timed: one key a partition.

@@ -12,6 +12,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/quipudb/quipu/cluster"
+	"github.com/quipudb/quipu/internal/wait"
 	"github.com/quipudb/quipu/load"
 )
 
@@ -57,11 +58,11 @@ func measureRollup(ctx context.Context, b *bench) error {
 
 // rollUpBeside measures while the load is on.
 func (b *bench) rollUpBeside(ctx context.Context, d *day, rate float64) error {
-	if err := pause(ctx, either(b, 10*time.Second, 3*time.Second)); err != nil { // the keys become known
+	if err := wait.For(ctx, either(b, 10*time.Second, 3*time.Second)); err != nil { // the keys become known
 		return err
 	}
-	wait := func() error { return pause(ctx, either(b, 18*time.Second, 2*time.Second)) }
-	alone, err := b.applyTimes(ctx, wait)
+	listen := func() error { return wait.For(ctx, either(b, 18*time.Second, 2*time.Second)) }
+	alone, err := b.applyTimes(ctx, listen)
 	if err != nil {
 		return err
 	}
@@ -78,7 +79,7 @@ func (b *bench) rollUpBeside(ctx context.Context, d *day, rate float64) error {
 		return err
 	}
 	rows, took := again.rows, time.Since(begin)
-	after, err := b.applyTimes(ctx, wait)
+	after, err := b.applyTimes(ctx, listen)
 	if err != nil {
 		return err
 	}
@@ -154,7 +155,7 @@ func (a *again) await(ctx context.Context, holds func(context.Context) (bool, er
 		if time.Now().After(deadline) {
 			return fmt.Errorf("the roll-up of %.0f rows did not get on within %s", a.rows, rollupPatience)
 		}
-		if err := pause(ctx, rollupLook); err != nil {
+		if err := wait.For(ctx, rollupLook); err != nil {
 			return err
 		}
 	}

@@ -10,6 +10,8 @@ import (
 	"time"
 
 	"github.com/sony/gobreaker/v2"
+
+	"github.com/quipudb/quipu/internal/wait"
 )
 
 // SenderConfig configures a Sender. Zero values give the defaults named here.
@@ -163,18 +165,11 @@ func (s *Sender) attempt(ctx context.Context, d *delivery) (Response, error) {
 
 // pause waits before a retry and returns false when there is no time for one.
 func (s *Sender) pause(ctx context.Context, d *delivery) bool {
-	wait := backoff(s.cfg.BackoffMin, s.cfg.BackoffMax, d.report.Attempts) + d.retryAfter
-	if wait >= time.Until(d.deadline) {
+	rest := backoff(s.cfg.BackoffMin, s.cfg.BackoffMax, d.report.Attempts) + d.retryAfter
+	if rest >= time.Until(d.deadline) {
 		return false
 	}
-	timer := time.NewTimer(wait)
-	defer timer.Stop()
-	select {
-	case <-timer.C:
-		return true
-	case <-ctx.Done():
-		return false
-	}
+	return wait.For(ctx, rest) == nil
 }
 
 // backoff doubles with each attempt; the half of it is random so that clients that failed together don't return together.

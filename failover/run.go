@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/quipudb/quipu/cluster"
+	"github.com/quipudb/quipu/internal/wait"
 	"github.com/quipudb/quipu/mysql"
 )
 
@@ -184,7 +185,7 @@ func silence(ctx context.Context, pool *mysql.DB, writers []string) error {
 		if err != nil || left == 0 {
 			return err
 		}
-		if err := pause(ctx, sessionPoll); err != nil {
+		if err := wait.For(ctx, sessionPoll); err != nil {
 			return fmt.Errorf("%d sessions on %s don't end: %w", left, pool.ID(), err)
 		}
 	}
@@ -349,15 +350,4 @@ func (h *hand) finish(ctx context.Context) error {
 	h.metrics.phases.WithLabelValues("all").Observe(now.Sub(i.Begun).Seconds())
 	h.log.Warn("the primary was changed", "shard", h.shard, "from", i.From, "to", i.To, "term", i.Term, "seconds", now.Sub(i.Begun).Seconds())
 	return nil
-}
-
-func pause(ctx context.Context, d time.Duration) error {
-	timer := time.NewTimer(d)
-	defer timer.Stop()
-	select {
-	case <-timer.C:
-		return nil
-	case <-ctx.Done():
-		return ctx.Err()
-	}
 }

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/quipudb/quipu/cluster"
+	"github.com/quipudb/quipu/internal/wait"
 	"github.com/quipudb/quipu/mysql"
 )
 
@@ -197,7 +198,7 @@ func (h *hand) attach(ctx context.Context, primary, d cluster.Database, term uin
 			return fmt.Errorf("it does not follow yet: %s", slices.DeleteFunc([]string{l.ReceiveErr, l.ApplyErr, "it is in term " + strconv.FormatUint(m.Term, 10)},
 				func(s string) bool { return s == "" })[0])
 		}
-		if err := pause(ctx, followPoll); err != nil {
+		if err := wait.For(ctx, followPoll); err != nil {
 			return err
 		}
 	}

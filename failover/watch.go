@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/quipudb/quipu/cluster"
+	"github.com/quipudb/quipu/internal/wait"
 )
 
 // leadPause is between two tries to lead after one that failed.
@@ -23,7 +24,7 @@ func (k *Keeper) Run(ctx context.Context) error {
 		if err != nil {
 			if ctx.Err() == nil {
 				k.log.Warn("can't tell who looks after the shards, will ask again", "error", err)
-				_ = pause(ctx, leadPause)
+				_ = wait.For(ctx, leadPause)
 			}
 			continue
 		}
@@ -50,7 +51,7 @@ func (k *Keeper) lead(ctx context.Context) {
 				}
 			}
 		}
-		if pause(ctx, k.cfg.Interval) != nil {
+		if wait.For(ctx, k.cfg.Interval) != nil {
 			return
 		}
 	}
@@ -81,7 +82,7 @@ func (w *watch) run(ctx context.Context) {
 			w.metrics.errors.WithLabelValues(w.shard).Inc()
 			w.log.Warn("looking after a shard failed, will try again", "shard", w.shard, "error", err)
 		}
-		if pause(ctx, w.cfg.Interval) != nil {
+		if wait.For(ctx, w.cfg.Interval) != nil {
 			return
 		}
 	}

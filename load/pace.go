@@ -4,6 +4,8 @@ import (
 	"context"
 	"sync"
 	"time"
+
+	"github.com/quipudb/quipu/internal/wait"
 )
 
 // pacer spreads batches evenly over time. A batch that is late keeps its due time, so that its latency tells how late it was
@@ -33,14 +35,5 @@ func (p *pacer) wait(ctx context.Context) (due time.Time, ok bool) {
 	due = p.next
 	p.next = due.Add(p.interval)
 	p.mu.Unlock()
-	if left := due.Sub(now); left > 0 {
-		timer := time.NewTimer(left)
-		defer timer.Stop()
-		select {
-		case <-timer.C:
-		case <-ctx.Done():
-			return due, false
-		}
-	}
-	return due, ctx.Err() == nil
+	return due, wait.For(ctx, due.Sub(now)) == nil
 }

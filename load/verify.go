@@ -11,6 +11,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/quipudb/quipu/event"
+	"github.com/quipudb/quipu/internal/wait"
 	"github.com/quipudb/quipu/wire"
 )
 
@@ -243,11 +244,7 @@ func (v *Verifier) patiently(ctx context.Context, keys []asked, asOf time.Time, 
 		} else if !wire.Retryable(wire.CodeOf(err)) {
 			return nil, err
 		}
-		timer := time.NewTimer(pause)
-		select {
-		case <-timer.C:
-		case <-ctx.Done():
-			timer.Stop()
+		if wait.For(ctx, pause) != nil {
 			if err != nil {
 				return nil, err
 			}

@@ -12,6 +12,8 @@ import (
 	driver "github.com/go-sql-driver/mysql"
 	"github.com/golang-migrate/migrate/v4/database"
 	migratemysql "github.com/golang-migrate/migrate/v4/database/mysql"
+
+	"github.com/quipudb/quipu/internal/wait"
 )
 
 // Bounds of one statement's wait for a table that is in use: a waiting statement queues every write behind it, so it gives up
@@ -192,9 +194,7 @@ func (s *session) exec(ctx context.Context, statement string) error {
 		if !isServerError(err, errLockWait) || attempt == lockAttempts {
 			return err
 		}
-		select {
-		case <-time.After(lockPause):
-		case <-ctx.Done():
+		if wait.For(ctx, lockPause) != nil {
 			return err
 		}
 	}

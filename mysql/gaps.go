@@ -7,6 +7,8 @@ import (
 	"time"
 
 	driver "github.com/go-sql-driver/mysql"
+
+	"github.com/quipudb/quipu/internal/wait"
 )
 
 const (
@@ -33,10 +35,8 @@ func (g *gaps) await(ctx context.Context, t *transaction, of resolution) error {
 			}
 			return absent(err)
 		}
-		select {
-		case <-time.After(gapPause):
-		case <-ctx.Done():
-			return meaning(ctx.Err())
+		if err := wait.For(ctx, gapPause); err != nil {
+			return meaning(err)
 		}
 	}
 	g.misses.Store(min(misses+1, gapMostMisses))

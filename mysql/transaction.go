@@ -9,6 +9,8 @@ import (
 	"time"
 
 	"github.com/jmoiron/sqlx"
+
+	"github.com/quipudb/quipu/internal/wait"
 )
 
 // Bounds of the retries of what the server rolled back.
@@ -74,12 +76,10 @@ func retrying(ctx context.Context, try func() error) error {
 		if attempt == maxAttempts {
 			return fmt.Errorf("%w after %d attempts: %w", ErrUnavailable, attempt, err)
 		}
-		select {
-		case <-time.After(pause/2 + rand.N(pause)):
-			pause *= 2
-		case <-ctx.Done():
+		if wait.For(ctx, pause/2+rand.N(pause)) != nil {
 			return fmt.Errorf("%w: %w", ErrUnavailable, err)
 		}
+		pause *= 2
 	}
 }
 

@@ -3,9 +3,9 @@ package shardproxy
 import (
 	"context"
 	"maps"
-	"time"
 
 	"github.com/quipudb/quipu/event"
+	"github.com/quipudb/quipu/internal/wait"
 )
 
 // prepareAhead makes what Apply will need: time partitions, and what is registered of event types. Apply makes what is missing itself, so
@@ -23,13 +23,11 @@ func (p *Proxy) prepareAhead(ctx context.Context) error {
 			p.makeTimePartitions(ctx, d)
 			p.registerTypes(ctx, d, told)
 		}
-		wait := p.cfg.PartitionInterval
+		rest := p.cfg.PartitionInterval
 		if !healthy {
-			wait = min(wait, p.cfg.ProbeInterval)
+			rest = min(rest, p.cfg.ProbeInterval)
 		}
-		select {
-		case <-time.After(wait):
-		case <-ctx.Done():
+		if wait.For(ctx, rest) != nil {
 			return nil
 		}
 	}

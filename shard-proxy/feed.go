@@ -6,6 +6,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/quipudb/quipu/internal/wait"
 	"github.com/quipudb/quipu/mysql"
 	"github.com/quipudb/quipu/mysql/guard"
 )
@@ -48,9 +49,7 @@ func (f *feed) run(ctx context.Context) error {
 			return nil
 		}
 		f.look(ctx)
-		select {
-		case <-time.After(feedInterval):
-		case <-ctx.Done():
+		if wait.For(ctx, feedInterval) != nil {
 			return nil
 		}
 	}

@@ -1,7 +1,6 @@
 package writer
 
 import (
-	"context"
 	"math/rand/v2"
 	"time"
 )
@@ -29,15 +28,3 @@ func (b *backoff) next(asked time.Duration) time.Duration {
 func (b *backoff) notable() bool { return b.failures%16 == 1 }
 
 func (b *backoff) reset() { b.failures = 0 }
-
-// sleep waits, or returns early with the context's error.
-func sleep(ctx context.Context, d time.Duration) error {
-	timer := time.NewTimer(d)
-	defer timer.Stop()
-	select {
-	case <-ctx.Done():
-		return ctx.Err()
-	case <-timer.C:
-		return nil
-	}
-}

@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"time"
 
+	"github.com/quipudb/quipu/internal/wait"
 	"github.com/quipudb/quipu/wire"
 )
 
@@ -76,12 +77,12 @@ func (f *flusher) apply(ctx context.Context, s *slot, r *wire.ApplyRequest) (tim
 		if late == slowAttempts && len(r.Rows) > leastRows {
 			return took, &slowError{len(r.Rows), err}
 		}
-		wait := pause.next(retryAfter(err))
+		rest := pause.next(retryAfter(err))
 		f.metrics.retries.Inc()
 		if pause.notable() {
 			f.log.Warn("flush failed, trying again", "offset", r.Expected, "epoch", r.Epoch, "attempts", pause.failures, "error", err)
 		}
-		if err := sleep(ctx, wait); err != nil {
+		if err := wait.For(ctx, rest); err != nil {
 			return took, fmt.Errorf("flush offsets %d to %d: %w", r.Expected, r.Next, err)
 		}
 	}

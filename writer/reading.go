@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/quipudb/quipu/eventlog"
+	"github.com/quipudb/quipu/internal/wait"
 )
 
 // readOne returns the batch at an offset that lies within the log's bounds.
@@ -71,7 +72,7 @@ func retryRead[T any](p *pass, wait time.Duration, call func(context.Context) (T
 // rest waits, flushing meanwhile what is due. It returns the soft context's error when the worker shall stop.
 func (p *pass) rest(d time.Duration) error {
 	if !p.counting {
-		return sleep(p.soft, d)
+		return wait.For(p.soft, d)
 	}
 	until := time.Now().Add(d)
 	for {

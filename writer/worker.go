@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/quipudb/quipu/eventlog"
+	"github.com/quipudb/quipu/internal/wait"
 	"github.com/quipudb/quipu/wire"
 )
 
@@ -66,11 +67,11 @@ func (w *worker) run() error {
 		if time.Since(started) > pause.most {
 			pause.reset()
 		}
-		wait := pause.next(0)
-		if resume, wait, err = w.afterwards(err, wait); err != nil {
+		rest := pause.next(0)
+		if resume, rest, err = w.afterwards(err, rest); err != nil {
 			return err
 		}
-		if sleep(w.soft, wait) != nil {
+		if wait.For(w.soft, rest) != nil {
 			return w.hard.Err()
 		}
 	}
@@ -84,9 +85,9 @@ func (w *worker) checkpoint(resume *wire.Checkpoint) (wire.Checkpoint, error) {
 	return w.claim()
 }
 
-// afterwards decides what follows the end of a pass: from where to resume (nil: claim again) and after what wait, or the
+// afterwards decides what follows the end of a pass: from where to resume (nil: claim again) and after what rest, or the
 // error that ends the worker.
-func (w *worker) afterwards(err error, wait time.Duration) (*wire.Checkpoint, time.Duration, error) {
+func (w *worker) afterwards(err error, rest time.Duration) (*wire.Checkpoint, time.Duration, error) {
 	var (
 		rewound  *rewoundError
 		fenced   *fencedError
@@ -99,14 +100,14 @@ func (w *worker) afterwards(err error, wait time.Duration) (*wire.Checkpoint, ti
 		w.metrics.rewinds.Inc()
 		w.logger.Warn("checkpoint is elsewhere, rebuilding from it", "offset", rewound.stored.NextOffset, "epoch", rewound.stored.Epoch)
 		if rewound.stored.Epoch == w.epoch {
-			return &rewound.stored, wait, nil
+			return &rewound.stored, rest, nil
 		}
-		return nil, wait, nil
+		return nil, rest, nil
 	case errors.As(err, &fenced) && fenced.stored != nil && fenced.stored.Epoch < w.epoch:
 		// Nobody took over: the database fell back behind our claim.
 		w.metrics.rewinds.Inc()
 		w.logger.Warn("stored epoch is behind ours, claiming again", "epoch", w.epoch, "stored_epoch", fenced.stored.Epoch)
-		return nil, wait, nil
+		return nil, rest, nil
 	case errors.As(err, &fenced):
 		return nil, 0, err
 	case errors.As(err, &identity):
@@ -116,16 +117,16 @@ func (w *worker) afterwards(err error, wait time.Duration) (*wire.Checkpoint, ti
 	case errors.As(err, &refused):
 		w.careful = max(w.careful, refused.next)
 		w.logger.Warn("rows were refused, flushing batch by batch to find which", "offset", refused.next, "error", err)
-		return nil, wait, nil
+		return nil, rest, nil
 	case errors.As(err, &slow):
 		w.maxRows = max(slow.rows/2, leastRows)
 		w.logger.Warn("flush never ends in time, going on with smaller ones", "epoch", w.epoch, "max_rows", w.maxRows, "error", err)
-		return nil, wait, nil
+		return nil, rest, nil
 	case w.hard.Err() != nil:
 		return nil, 0, w.hard.Err()
 	}
 	w.logger.Warn("partition starts over", "error", err)
-	return nil, wait, nil
+	return nil, rest, nil
 }
 
 // claim takes a new epoch, trying for as long as the worker runs.
@@ -137,11 +138,11 @@ func (w *worker) claim() (wire.Checkpoint, error) {
 		if err == nil {
 			return stored, nil
 		}
-		wait := pause.next(retryAfter(err))
+		rest := pause.next(retryAfter(err))
 		if pause.notable() && w.soft.Err() == nil {
 			w.logger.Warn("claim failed, trying again", "attempts", pause.failures, "error", err)
 		}
-		if err := sleep(w.soft, wait); err != nil {
+		if err := wait.For(w.soft, rest); err != nil {
 			return wire.Checkpoint{}, err
 		}
 	}

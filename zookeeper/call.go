@@ -7,6 +7,8 @@ import (
 	"time"
 
 	"github.com/go-zookeeper/zk"
+
+	"github.com/quipudb/quipu/internal/wait"
 )
 
 // retryPause is the least time between two tries of a call.
@@ -22,7 +24,7 @@ func call[T any](ctx context.Context, c *Client, fn func(*zk.Conn) (T, error)) (
 		if err == nil || !connectionLost(err) {
 			return out, err
 		}
-		if pause(ctx, retryPause) != nil {
+		if wait.For(ctx, retryPause) != nil {
 			return out, fmt.Errorf("%w: %w", ErrTimeout, err)
 		}
 	}
@@ -95,18 +97,6 @@ func (c *Client) count(err error) {
 		c.metrics.calls.WithLabelValues("lost").Inc()
 	default:
 		c.metrics.calls.WithLabelValues("refused").Inc()
-	}
-}
-
-// pause waits for d and returns ctx's error if it ends before.
-func pause(ctx context.Context, d time.Duration) error {
-	t := time.NewTimer(d)
-	defer t.Stop()
-	select {
-	case <-t.C:
-		return nil
-	case <-ctx.Done():
-		return ctx.Err()
 	}
 }
 

@@ -7,6 +7,8 @@ import (
 	"time"
 
 	"golang.org/x/sync/errgroup"
+
+	"github.com/quipudb/quipu/internal/wait"
 )
 
 // How long the supervisor waits before it starts something again: doubling, up to a
@@ -80,12 +82,8 @@ func (c *Cluster) watch(ctx context.Context, p *part) {
 
 // restart waits and then starts a part again. It tells whether the part runs.
 func (c *Cluster) restart(ctx context.Context, p *part, pause time.Duration) bool {
-	timer := time.NewTimer(pause)
-	defer timer.Stop()
-	select {
-	case <-ctx.Done():
+	if wait.For(ctx, pause) != nil {
 		return false
-	case <-timer.C:
 	}
 	begun := time.Now()
 	ctx, cancel := context.WithTimeout(ctx, startPatience)

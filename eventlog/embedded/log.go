@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/quipudb/quipu/eventlog"
+	"github.com/quipudb/quipu/internal/wait"
 	"golang.org/x/sync/errgroup"
 )
 
@@ -155,10 +156,8 @@ func (l *Log) startClock(ctx context.Context) error {
 			l.cfg.Logger.Warn("the clock has stepped back: log time stands still until it has caught up", "behind", behind)
 			break
 		}
-		select {
-		case <-ctx.Done():
-			return ctx.Err()
-		case <-time.After(behind):
+		if err := wait.For(ctx, behind); err != nil {
+			return err
 		}
 	}
 	l.clock.raise(l.clock.limit)

@@ -8,10 +8,11 @@ import (
 )
 
 // layer is where a part of the tree stands in the dependency rule:
-// cmd → roles → adapters → domain → standard library.
+// cmd → roles → adapters → domain → basis → standard library.
 type layer string
 
 const (
+	basis   layer = "basis"   // what the standard library could have; knows nothing of ours
 	domain  layer = "domain"  // nouns and pure rules; knows nothing of ours
 	adapter layer = "adapter" // one technology each; knows the domain
 	role    layer = "role"    // one service each; knows adapters
@@ -23,6 +24,8 @@ const (
 // parts says in which layer each part of the tree is. A part is a folder with
 // everything under it; the longest name that fits counts.
 var parts = map[string]layer{
+	"internal/wait": basis,
+
 	"event":   domain,
 	"cluster": domain,
 
@@ -60,12 +63,13 @@ var parts = map[string]layer{
 
 // below lists which layers a layer may import, besides its own part.
 var below = map[layer][]layer{
-	domain:  {},
-	adapter: {domain},
-	role:    {adapter, domain},
-	setting: {domain},
-	wiring:  {role, setting, adapter, domain},
-	proof:   {proof, role, adapter, domain},
+	basis:   {},
+	domain:  {basis},
+	adapter: {domain, basis},
+	role:    {adapter, domain, basis},
+	setting: {domain, basis},
+	wiring:  {role, setting, adapter, domain, basis},
+	proof:   {proof, role, adapter, domain, basis},
 }
 
 // exceptions are imports across the rule, each for a reason.

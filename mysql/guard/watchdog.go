@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"sync"
 	"time"
+
+	"github.com/quipudb/quipu/internal/wait"
 )
 
 const (
@@ -147,12 +149,10 @@ func (g *Guard) destroy(ctx context.Context, q *Query, reason Reason) error {
 		if err == nil {
 			err = fmt.Errorf("kill query %s: it still runs", q.id())
 		}
-		select {
-		case <-time.After(pause):
-			pause *= 2
-		case <-ctx.Done():
-			attempt = maxAttempts
+		if wait.For(ctx, pause) != nil {
+			break
 		}
+		pause *= 2
 	}
 	g.metrics.failed.WithLabelValues(string(reason)).Inc()
 	g.log.Warn("killing a query failed", "query", q.id(), "class", q.class, "database", q.statement.Database, "reason", reason, "error", err)

@@ -11,6 +11,7 @@ import (
 	"github.com/quipudb/quipu/blob/rawfile"
 	"github.com/quipudb/quipu/event"
 	"github.com/quipudb/quipu/eventlog"
+	"github.com/quipudb/quipu/internal/wait"
 	"github.com/quipudb/quipu/wire"
 )
 
@@ -183,10 +184,5 @@ func (p *pace) wait(ctx context.Context, events int) error {
 	if ahead < leastPause {
 		return ctx.Err()
 	}
-	select {
-	case <-time.After(ahead):
-		return nil
-	case <-ctx.Done():
-		return ctx.Err()
-	}
+	return wait.For(ctx, ahead)
 }

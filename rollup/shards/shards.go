@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/quipudb/quipu/cluster"
+	"github.com/quipudb/quipu/internal/wait"
 	"github.com/quipudb/quipu/wire"
 )
 
@@ -88,15 +89,13 @@ func (c *Caller) Bytes(ctx context.Context, shard, path, contentType string, bod
 // call asks the proxies of a shard until one answers, within the patience.
 func (c *Caller) call(ctx context.Context, shard, method, path, contentType string, body []byte) ([]byte, error) {
 	patience := time.Now().Add(c.cfg.Patience)
-	for wait := firstPause; ; wait = min(2*wait, lastPause) {
+	for pause := firstPause; ; pause = min(2*pause, lastPause) {
 		reply, err := c.ask(ctx, shard, method, path, contentType, body)
-		rest := wait/2 + rand.N(wait)
+		rest := pause/2 + rand.N(pause)
 		if err == nil || !wire.Retryable(wire.CodeOf(err)) || time.Now().Add(rest).After(patience) {
 			return reply, err
 		}
-		select {
-		case <-time.After(rest):
-		case <-ctx.Done():
+		if wait.For(ctx, rest) != nil {
 			return nil, err
 		}
 	}
@@ -105,16 +104,7 @@ func (c *Caller) call(ctx context.Context, shard, method, path, contentType stri
 // Rest waits after a call for the sake of others, to whom most of the time is left, whatever a call costs just now: one and a half times as
 // long as the call took, but no longer than most.
 func Rest(ctx context.Context, took, most time.Duration) error {
-	d := min(took+took/2, most)
-	if d <= 0 {
-		return ctx.Err()
-	}
-	select {
-	case <-time.After(d):
-		return nil
-	case <-ctx.Done():
-		return ctx.Err()
-	}
+	return wait.For(ctx, min(took+took/2, most))
 }
 
 // ask tries each proxy of a shard once.

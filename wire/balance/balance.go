@@ -22,6 +22,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/quipudb/quipu/internal/wait"
 	"github.com/quipudb/quipu/wire"
 )
 
@@ -181,14 +182,7 @@ func (b *Balancer) none(last error, listed int) error {
 // pause waits before servers are tried a second time.
 func (b *Balancer) pause(ctx context.Context, attempt int) error {
 	most := b.cfg.Backoff << min(attempt-1, 10)
-	timer := time.NewTimer(most/2 + rand.N(most/2+1))
-	defer timer.Stop()
-	select {
-	case <-timer.C:
-		return nil
-	case <-ctx.Done():
-		return ctx.Err()
-	}
+	return wait.For(ctx, most/2+rand.N(most/2+1))
 }
 
 // try makes one call, and perhaps a hedge of it. It leaves half of the time to a later one if there is another server to go to.
