@@ -5,11 +5,14 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"slices"
 	"strings"
 	"sync"
 	"time"
 
 	"github.com/jmoiron/sqlx"
+
+	"github.com/quipudb/quipu/internal/wait"
 )
 
 // How far time partitions reach ahead of now, and how the waits for making them are bounded.
@@ -20,6 +23,7 @@ const (
 	partitionLock     = "CONCAT('quipu_time_partitions.', DATABASE())"
 	partitionPatience = 10 * time.Second // for another one who makes them, and for the table
 	partitionPause    = 100 * time.Millisecond
+	partitionsAtOnce  = 32 // each is a file: what a slow disk has no time for in one statement comes about in several
 )
 
 // timeRanges remembers where the time partitions of each table end, so that Apply need not ask.
@@ -113,19 +117,27 @@ func (p *Primary) withTimePartitions(ctx context.Context, work func(*sqlx.Conn) 
 	return work(conn)
 }
 
-// extend adds what a table lacks.
+// extend adds what a table lacks, and returns how many it added, also when it fails before the end.
 func (p *Primary) extend(ctx context.Context, conn *sqlx.Conn, table resolution, last int64) (int, error) {
 	end, count, err := readTimePartitions(ctx, conn, table.table)
 	if err != nil {
 		return 0, err
 	}
-	wanted := planTimePartitions(table, end, count, p.cfg.Now(), last)
-	if len(wanted) == 0 {
-		p.ranges.set(table.table, end)
-		return 0, nil
+	wanted, made := planTimePartitions(table, end, count, p.cfg.Now(), last), 0
+	for some := range slices.Chunk(wanted, partitionsAtOnce) {
+		if err := alterPatiently(ctx, conn, addPartitions(table.table, some)); err != nil {
+			return made, err
+		}
+		made += len(some)
+		end = some[len(some)-1].end
 	}
+	p.ranges.set(table.table, end)
+	return made, nil
+}
+
+func addPartitions(table string, wanted []timePartition) string {
 	var text strings.Builder
-	fmt.Fprintf(&text, "ALTER TABLE %s ADD PARTITION (", table.table)
+	fmt.Fprintf(&text, "ALTER TABLE %s ADD PARTITION (", table)
 	for i, w := range wanted {
 		if i > 0 {
 			text.WriteString(", ")
@@ -133,11 +145,7 @@ func (p *Primary) extend(ctx context.Context, conn *sqlx.Conn, table resolution,
 		fmt.Fprintf(&text, "PARTITION %s VALUES LESS THAN (%s)", w.name, appendTime(nil, w.end))
 	}
 	text.WriteString(")")
-	if err := alterPatiently(ctx, conn, text.String()); err != nil {
-		return 0, err
-	}
-	p.ranges.set(table.table, wanted[len(wanted)-1].end)
-	return len(wanted), nil
+	return text.String()
 }
 
 // alterPatiently waits for a table in short turns: whoever waits for it queues all writes behind himself.
@@ -152,9 +160,7 @@ func alterPatiently(ctx context.Context, conn *sqlx.Conn, alter string) error {
 		if err = meaning(err); !errors.Is(err, errRetry) {
 			return err
 		}
-		select {
-		case <-time.After(partitionPause/2 + rand.N(partitionPause)):
-		case <-ctx.Done():
+		if wait.For(ctx, partitionPause/2+rand.N(partitionPause)) != nil {
 			return fmt.Errorf("%w: the table is in use: %w", ErrUnavailable, err)
 		}
 	}

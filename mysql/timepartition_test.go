@@ -53,6 +53,32 @@ func TestRowsOfAnyTimeFindTheirPartition(t *testing.T) {
 	}
 }
 
+// Many time partitions are made in several statements, so that a disk on which a file takes long gets on: what a deadline cuts short is not all lost.
+func TestManyTimePartitionsAreMadeInTurns(t *testing.T) {
+	b := newBench(t, shared)
+	root := shared.Primary.Root()
+	for _, statement := range []string{"TRUNCATE mysql.general_log", "SET GLOBAL log_output = 'TABLE'", "SET GLOBAL general_log = ON"} {
+		if _, err := root.ExecContext(t.Context(), statement); err != nil {
+			t.Fatal(err)
+		}
+	}
+	t.Cleanup(func() {
+		if _, err := root.Exec("SET GLOBAL general_log = OFF"); err != nil {
+			t.Error(err)
+		}
+	})
+	made, err := b.primary.MakeTimePartitions(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	const added = "(LENGTH(argument) - LENGTH(REPLACE(argument, 'LESS THAN', ''))) / LENGTH('LESS THAN')"
+	const statements = " FROM mysql.general_log WHERE command_type = 'Query' AND argument LIKE 'ALTER TABLE %ADD PARTITION%'"
+	most, all := b.count(t, "SELECT ROUND(MAX("+added+"))"+statements), b.count(t, "SELECT ROUND(SUM("+added+"))"+statements)
+	if most > 32 || all != made || made <= 32 {
+		t.Errorf("made %d time partitions, %d of them by statements that the server tells of, up to %d by one; want at most 32", made, all, most)
+	}
+}
+
 // Ranges are made while writers run, and nobody fails for it.
 func TestTimePartitionsOnDemandWhileWritersRun(t *testing.T) {
 	b := newBench(t, shared)
