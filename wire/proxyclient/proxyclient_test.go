@@ -226,7 +226,7 @@ func TestDeadline(t *testing.T) {
 	good := newProxy(t, always(&wire.StatsAnswer{}))
 	c := newClient(t, stuck, good)
 	for range 2 {
-		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+		ctx, cancel := context.WithTimeout(t.Context(), 5*time.Second)
 		if _, err := c.Stats(ctx, &wire.StatsRequest{}); err != nil {
 			t.Errorf("got %v, want the other proxy's answer", err)
 		}
