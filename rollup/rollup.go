@@ -45,6 +45,7 @@ type Config struct {
 
 	Delay     time.Duration // how long after its end an hour is closed; none
 	Interval  time.Duration // between two looks at a shard; 15 s
+	Turn      time.Duration // after which the lead of a shard is given to whoever waits for it, with work left; 15 s
 	ChunkRows int           // finer rows that one step reads, about; 5,000
 	Pause     time.Duration // after each step, at most: no more than one and a half times what it took; none
 	Ranked    int           // keys that a ranked list keeps at least; the shard's default
@@ -83,7 +84,7 @@ func New(cfg Config) (*Roller, error) {
 	if cfg.Owner == "" || cfg.Snapshot == nil || cfg.Client == nil || cfg.Lock == nil {
 		return nil, errors.New("make roller: owner, snapshot, client and lock must be given")
 	}
-	for field, value := range map[*time.Duration]time.Duration{&cfg.Interval: 15 * time.Second, &cfg.Patience: time.Minute} {
+	for field, value := range map[*time.Duration]time.Duration{&cfg.Interval: 15 * time.Second, &cfg.Turn: 15 * time.Second, &cfg.Patience: time.Minute} {
 		if *field <= 0 {
 			*field = value
 		}

@@ -9,6 +9,7 @@ import (
 	"net/http/httptest"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -376,9 +377,67 @@ func TestGrowingListsLeaveTheArchiveItsTurn(t *testing.T) {
 		}
 		return r.shard.reached()
 	})
+	r.shard.mu.Lock()
 	r.shard.flood = 250
-	if err := r.roller.RunOnce(t.Context(), "s1", now.Add(-40*time.Minute)); err != nil || r.shard.lists > 0 {
+	r.shard.mu.Unlock()
+	err := r.roller.RunOnce(t.Context(), "s1", now.Add(-40*time.Minute))
+	r.shard.mu.Lock()
+	defer r.shard.mu.Unlock()
+	if err != nil || r.shard.lists > 0 {
 		t.Errorf("%d lists are left, and %v", r.shard.lists, err)
+	}
+}
+
+// endless always has something to do, as when late events keep coming.
+type endless struct {
+	begun  chan struct{} // closed with the first piece
+	pieces atomic.Int64
+}
+
+func (*endless) Due(context.Context, string) bool { return true }
+
+func (e *endless) Step(context.Context, string, wire.Leader) (bool, error) {
+	if e.pieces.Add(1) == 1 {
+		close(e.begun)
+	}
+	return true, nil
+}
+
+// A shard for which there is always something to do is led in turns, so that a command which waits for the lead gets it. So it goes on after that.
+func TestLeadIsGivenToWhoWaits(t *testing.T) {
+	a := &endless{begun: make(chan struct{})}
+	r := newRig(t, func(c *rollup.Config) { c.Archive, c.Turn = a, 20*time.Millisecond })
+	led := make(chan error, 1)
+	var before int64
+	go func() {
+		<-a.begun
+		led <- r.roller.Lead(t.Context(), "s1", func(context.Context, wire.Leader) error {
+			before = a.pieces.Load()
+			return nil
+		})
+	}()
+	waiting := true
+	r.runUntil(t, func() error {
+		if waiting {
+			select {
+			case err := <-led:
+				if err != nil {
+					t.Error(err)
+				}
+				waiting = false
+			default:
+				return fmt.Errorf("the command waits for the lead, while %d pieces were archived", a.pieces.Load())
+			}
+		}
+		if a.pieces.Load() == before {
+			return errors.New("the role does not go on")
+		}
+		return nil
+	})
+	r.shard.mu.Lock()
+	defer r.shard.mu.Unlock()
+	if r.shard.epoch < 3 {
+		t.Errorf("got epoch %d, want three claims at least: of the role, of the command, and of the role again", r.shard.epoch)
 	}
 }
 

@@ -39,47 +39,57 @@ func (r *Roller) Lead(ctx context.Context, shard string, work func(context.Conte
 	return work(ctx, leader)
 }
 
-// round brings a shard up to date, if it is behind.
+// round brings a shard up to date, if it is behind. As long as late events come there may always be more to do.
 func (r *Roller) round(ctx context.Context, shard string, until func() time.Time) error {
-	if todo, err := r.todo(ctx, shard, until()); err != nil || !todo {
-		return err
+	for {
+		if todo, err := r.todo(ctx, shard, until()); err != nil || !todo {
+			return err
+		}
+		if more, err := r.turn(ctx, shard, until); err != nil || !more {
+			return err
+		}
 	}
+}
+
+// turn leads a shard until it is up to date, or for so long that whoever waits for the lead, a command perhaps, shall have it. It tells whether
+// there may be more to do.
+func (r *Roller) turn(ctx context.Context, shard string, until func() time.Time) (more bool, err error) {
 	unlock, err := r.lock(ctx, shard)
 	if err != nil {
-		return err
+		return false, err
 	}
 	defer unlock()
 	// Whoever had the lock before may have done it all.
 	if todo, err := r.todo(ctx, shard, until()); err != nil || !todo {
-		return err
+		return false, err
 	}
 	leader, err := r.claim(ctx, shard)
 	if err != nil {
-		return err
+		return false, err
 	}
 	r.metrics.leads(shard, true)
 	defer r.metrics.leads(shard, false)
-	for more := true; more; {
-		idle, err := r.stepAll(ctx, shard, leader, until())
+	end := time.Now().Add(r.cfg.Turn)
+	for more = true; more && time.Now().Before(end); {
+		idle, err := r.stepAll(ctx, shard, leader, until(), end)
 		if err != nil {
-			return err
+			return false, err
 		}
+		more = !idle
 		if r.cfg.Archive == nil {
-			if idle {
-				return nil
-			}
 			continue
 		}
 		begun := r.cfg.Now()
-		if more, err = r.cfg.Archive.Step(ctx, shard, leader); err != nil {
-			return fmt.Errorf("%w shard %s: %w", ErrArchive, shard, err)
+		due, err := r.cfg.Archive.Step(ctx, shard, leader)
+		if err != nil {
+			return false, fmt.Errorf("%w shard %s: %w", ErrArchive, shard, err)
 		}
-		more = more || !idle
+		more = more || due
 		if err := shards.Rest(ctx, r.cfg.Now().Sub(begun), r.cfg.Pause); err != nil {
-			return err
+			return false, err
 		}
 	}
-	return nil
+	return more, nil
 }
 
 func (r *Roller) lock(ctx context.Context, shard string) (unlock func(), err error) {
@@ -130,10 +140,10 @@ func (r *Roller) behind(ctx context.Context, shard string, limit int64) (bool, e
 }
 
 // stepAll steps until nothing is left to roll up: then the shard is idle. Ranked lists may grow for as long as late events come, and are left
-// after a while for the sake of the archive.
-func (r *Roller) stepAll(ctx context.Context, shard string, leader wire.Leader, until time.Time) (idle bool, err error) {
+// after a while for the sake of the archive; all is left when the turn is over.
+func (r *Roller) stepAll(ctx context.Context, shard string, leader wire.Leader, until, end time.Time) (idle bool, err error) {
 	request := &wire.RollupRequest{Epoch: leader.Epoch, Owner: leader.Owner, Until: until.Unix() / minuteSeconds, ChunkRows: r.cfg.ChunkRows, Ranked: r.cfg.Ranked}
-	for pruned := 0; pruned < prunesInARow; {
+	for pruned := 0; pruned < prunesInARow && time.Now().Before(end); {
 		begun := r.cfg.Now()
 		var done wire.RollupStep
 		if err := r.call(ctx, shard, wire.PathRollupStep, request, &done); err != nil {
